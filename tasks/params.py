@@ -1,0 +1,241 @@
+"""params.yaml, checked: every value that changes bytes, a block per station, and nothing else.
+
+`load_params(path)` returns frozen pydantic models or raises DefectoryError with one line per problem,
+each naming the key by its full path, what was expected, what came, and for an unknown key the nearest
+valid one. Workers, devices, endpoints and budgets are no params: they are flags or environment.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from tasks.contracts import CLEAN, DefectoryError, check_name
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Block(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class DatasetParams(Block):
+    name: str
+    image_size: Annotated[int, Field(ge=32, le=2048, multiple_of=32)] = 256
+    """Pixels a side of every image of the dataset."""
+    samples_per_category: Count = 24
+    shard_size: Count = 12
+    seed: int = 0
+
+    @field_validator("name")
+    @classmethod
+    def _name(cls, name: str) -> str:
+        return check_name(name, "dataset.name")
+
+
+class SourceParams(Block):
+    """One source of photographs.
+
+    `elpv` reads the installed package `elpv-dataset` (no root). `mvtec` reads the MVTec AD layout of one
+    category below `root`. `folder` reads what the globs name, relative to `root`: `clean` for clean images,
+    `defects` and `masks` by defect type, where a mask pattern may hold `{stem}` for the image's stem.
+    """
+
+    kind: Literal["elpv", "mvtec", "folder"]
+    root: str = ""
+    category: str = ""
+    license: str = "unknown"
+    fit: Literal["squash", "crop", "pad"] = "squash"
+    """How an image that is not square is brought to the dataset's size."""
+    mask_threshold: Annotated[int, Field(ge=0, le=254)] = 127
+    """A mask pixel is defect where its grey level is above this."""
+    clean: list[str] = []
+    clean_test: list[str] = []
+    """Clean images that a source has set aside for testing; they are never trained on."""
+    defects: dict[str, list[str]] = {}
+    masks: dict[str, str] = {}
+    group_rule: str = ""
+    """A regular expression on the path relative to `root`; its named groups `number` (and `exposure`) order the
+    images, and a new physical object begins wherever `exposure` does not rise. Empty: every image its own object."""
+    foreground: Literal["otsu", "whole"] = "otsu"
+    min_defect_probability: Share = 1.0
+    """`elpv` only: cells whose labelled probability is at least this are defects; 0 is clean; the rest is left out."""
+    limit: int = 0
+    """At most so many images of each category and label, evenly spaced; 0 is all."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> SourceParams:
+        if self.kind != "elpv" and not (self.root and self.category):
+            raise ValueError(f"a source of kind '{self.kind}' needs root and category")
+        for name in [self.category, *self.defects] if self.category else [*self.defects]:
+            check_name(name, "category or defect type")
+        if CLEAN in self.defects:
+            raise ValueError(f"'{CLEAN}' is no defect type")
+        return self
+
+
+class InputsParams(Block):
+    sources: Annotated[list[SourceParams], Field(min_length=1)]
+    clean_train_share: Share = 0.8
+    defect_train_share: Share = 0.34
+    """Of the physical objects, which the generator may see; the rest is kept for testing."""
+    near_duplicate_distance: Annotated[float, Field(ge=0.0)] = 0.02
+    """Images whose descriptors are nearer than this are joined into one group."""
+    max_pixels: Count = 64_000_000
+
+
+class MasksParams(Block):
+    sources: dict[Literal["perlin", "strokes", "reference"], Share] = {"perlin": 0.2, "strokes": 0.4, "reference": 0.4}
+    """Shares, made to sum to 1; `reference` falls back to `strokes` in a category without any."""
+    min_area: Positive = 0.002
+    max_area: Positive = 0.15
+    """Of the image."""
+    stroke_width: tuple[Positive, Positive] = (1.5, 5.0)
+    """Pixels at 256 px; scaled with the image size."""
+    branch_probability: Share = 0.35
+    scale: tuple[Positive, Positive] = (0.85, 1.15)
+    rotation: Annotated[float, Field(ge=0.0, le=180.0)] = 180.0
+    """Degrees either way, for reference masks."""
+    max_tries: Count = 50
+    pseudo_quantile: Share = 0.995
+    """A defective image without a mask: where its anomaly map is above this quantile of clean images' maps."""
+
+
+class CodecParams(Block):
+    kind: Literal["embedded", "pretrained"] = "embedded"
+    path: str = ""
+    """`pretrained`: a folder or hub name that diffusers' AutoencoderKL.from_pretrained takes."""
+    fine_tune_steps: Annotated[int, Field(ge=0)] = 300
+    batch_size: Count = 8
+    crop: Count = 128
+    learning_rate: Positive = 4e-4
+    lpips_weight: Annotated[float, Field(ge=0.0)] = 0.3
+
+
+class DenoiserParams(Block):
+    kind: Literal["embedded", "pretrained"] = "embedded"
+    path: str = ""
+    """`pretrained`: a Stable-Diffusion-type pipeline folder or hub name."""
+    channels: list[Count] = [64, 128, 192]
+    steps: Count = 1500
+    batch_size: Count = 16
+    learning_rate: Positive = 6e-4
+    ema_decay: Share = 0.998
+    label_dropout: Share = 0.1
+    checkpoint_every: Count = 100
+
+
+class PaintParams(Block):
+    system: str = "adabldm"
+    scheduler: Literal["dpm-solver++", "ddim"] = "dpm-solver++"
+    steps: Count = 20
+    free_share: Share = 0.4
+    """Of the steps, those without any editing (AdaBLDM's stage 1)."""
+    image_space_share: Share = 0.1
+    """Of the steps, the last ones, edited in image space (stage 3); those between are edited in latent space."""
+    strength: tuple[Positive, Positive] = (1.5, 4.0)
+    """Drawn uniformly per sample; the guidance between the defect and the clean label inside the mask."""
+    batch_size: Count = 12
+    """Changes bytes: the batch's shape changes the order of floating-point sums."""
+    prompt: str = "a {category} with {defect_type}"
+
+
+class AdaptParams(Block):
+    kind: Literal["none", "published", "batch"] = "batch"
+    """`published`: AdaBLDM, the full decoder for each image. `batch`: the last blocks for each batch, early stop."""
+    steps: Count = 40
+    learning_rate: Positive = 1e-3
+    outside_weight: Positive = 100.0
+    """AdaBLDM's lambda_con."""
+    stop_below: Annotated[float, Field(ge=0.0)] = 1.0
+    """Early stop when the mean outside error falls below this, in grey levels of 255."""
+    feather: Annotated[int, Field(ge=0)] = 6
+    """Pixels outside the mask over which the result is blended into the clean image."""
+
+
+class ScoreParams(Block):
+    classifier: Literal["inception_v3", "efficientnet_lite0"] = "efficientnet_lite0"
+    change_threshold: Annotated[float, Field(ge=0.0, le=255.0)] = 8.0
+    """Grey levels of change against the clean twin above which a pixel belongs to the effective mask."""
+
+
+class SelectParams(Block):
+    min_change_inside: Annotated[float, Field(ge=0.0)] = 6.0
+    min_lpips_inside: Annotated[float, Field(ge=0.0)] = 0.02
+    max_outside_abs: Annotated[float, Field(ge=0.0)] = 0.0
+    max_seam_contrast: Annotated[float, Field(ge=0.0)] = 3.0
+    min_effective_share: Share = 0.3
+    """Effective over intended area."""
+    min_nearest_lpips: Annotated[float, Field(ge=0.0)] = 0.01
+    min_accepted_share: Share = 0.3
+    """The gate refuses a release of which a smaller share of the plan was accepted."""
+    max_failed_share: Share = 0.05
+
+
+class Params(Block):
+    dataset: DatasetParams
+    inputs: InputsParams
+    masks: MasksParams = MasksParams()
+    codec: CodecParams = CodecParams()
+    denoiser: DenoiserParams = DenoiserParams()
+    paint: PaintParams = PaintParams()
+    adapt: AdaptParams = AdaptParams()
+    score: ScoreParams = ScoreParams()
+    select: SelectParams = SelectParams()
+
+
+def load_params(path: Path) -> Params:
+    """Read and check a params file. Raises DefectoryError naming the file and every bad key."""
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DefectoryError(f"{path}: no such params file; give one with --params") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise DefectoryError(f"{path}: not valid YAML: {str(error).splitlines()[0]}") from None
+    if not isinstance(raw, dict):
+        raise DefectoryError(f"{path}: expected blocks such as 'dataset:', got {type(raw).__name__}")
+    try:
+        return Params.model_validate_json(json.dumps(raw))
+    except ValidationError as error:
+        problems = "\n".join(_describe(problem, raw) for problem in error.errors())
+        raise DefectoryError(f"{path}:\n{problems}") from None
+    except TypeError as error:
+        raise DefectoryError(f"{path}: {error}") from None
+
+
+def _describe(problem: Any, raw: dict[str, Any]) -> str:
+    key = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        valid = _keys_beside(problem["loc"])
+        near = difflib.get_close_matches(str(problem["loc"][-1]), valid, n=1, cutoff=0.4)
+        hint = f"; did you mean '{near[0]}'?" if near else f"; valid keys: {', '.join(valid)}"
+        return f"  {key}: unknown key{hint}"
+    if problem["type"] == "missing":
+        return f"  {key}: required, but not given"
+    return f"  {key}: {problem['msg']}, got {problem['input']!r}"
+
+
+def _keys_beside(location: tuple[Any, ...]) -> list[str]:
+    block: type[BaseModel] = Params
+    for part in location[:-1]:
+        if part == "sources" or isinstance(part, int):
+            block = SourceParams
+        elif part in block.model_fields:
+            annotation = block.model_fields[part].annotation
+            if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+                block = annotation
+    return sorted(block.model_fields)
+
+
+def fingerprint(*parts: Any) -> str:
+    """A SHA-256 of blocks, strings and numbers in order: equal exactly when what touches the bytes is equal."""
+    plain = [part.model_dump(mode="json") if isinstance(part, BaseModel) else part for part in parts]
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
