@@ -1,0 +1,5 @@
+"""WHEN things happen: the only folder that knows Prefect. Its settings must stand before Prefect is imported."""
+
+from flows.environment import settle_prefect
+
+settle_prefect()

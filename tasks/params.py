@@ -105,8 +105,10 @@ class MasksParams(Block):
     rotation: Annotated[float, Field(ge=0.0, le=180.0)] = 180.0
     """Degrees either way, for reference masks."""
     max_tries: Count = 50
-    pseudo_quantile: Share = 0.995
+    pseudo_quantile: Share = 0.99
     """A defective image without a mask: where its anomaly map is above this quantile of clean images' maps."""
+    pseudo_polarity: Literal["dark", "bright", "both"] = "both"
+    """Whether a defect is darker than the clean surface, brighter, or either."""
 
 
 class CodecParams(Block):
@@ -124,6 +126,12 @@ class DenoiserParams(Block):
     kind: Literal["embedded", "pretrained"] = "embedded"
     path: str = ""
     """`pretrained`: a Stable-Diffusion-type pipeline folder or hub name."""
+    pool_size: Count = 2400
+    """Augmented and composited training images, encoded once before training."""
+    composite_share: Share = 0.5
+    """Of the defective training images, those made by pasting a real defect on a clean image."""
+    inside_weight: Annotated[float, Field(ge=1.0)] = 10.0
+    """Weight of the loss inside the mask against outside."""
     channels: list[Count] = [64, 128, 192]
     steps: Count = 1500
     batch_size: Count = 16
@@ -149,14 +157,17 @@ class PaintParams(Block):
 
 
 class AdaptParams(Block):
-    kind: Literal["none", "published", "batch"] = "batch"
-    """`published`: AdaBLDM, the full decoder for each image. `batch`: the last blocks for each batch, early stop."""
-    steps: Count = 40
-    learning_rate: Positive = 1e-3
+    kind: Literal["none", "published", "closed_form"] = "closed_form"
+    """`published`: AdaBLDM, gradient steps on the full decoder for each image. `closed_form`: the same objective,
+    minimised exactly over the decoder's last layer."""
+    steps: Count = 200
+    """Of `published`."""
+    learning_rate: Positive = 1e-4
+    """Of `published`."""
     outside_weight: Positive = 100.0
     """AdaBLDM's lambda_con."""
-    stop_below: Annotated[float, Field(ge=0.0)] = 1.0
-    """Early stop when the mean outside error falls below this, in grey levels of 255."""
+    ridge: Positive = 1e-4
+    """Of `closed_form`: how strongly the last layer is held to the trained one."""
     feather: Annotated[int, Field(ge=0)] = 6
     """Pixels outside the mask over which the result is blended into the clean image."""
 

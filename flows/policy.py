@@ -1,0 +1,56 @@
+"""All knobs of running: how tasks are run, retried and timed out, and on which device.
+
+None of them changes bytes; what does is in params.yaml.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+import torch
+from prefect import Task, task
+from prefect.cache_policies import NO_CACHE
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from tasks.contracts import DefectoryError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+PUBLISH_RETRIES = 1
+PUBLISH_RETRY_SECONDS = 60
+"""A store that hiccups for longer than dvc's own retries: everything finished is kept, so one more try is cheap."""
+PUBLISH_TIMEOUT_SECONDS = 24 * 3600
+PUBLISH_SCHEDULE = "0 2 * * *"
+
+
+def background() -> ThreadPoolTaskRunner[object]:
+    """Two threads beside the model's: one draws the next shard's masks, one writes the previous shard."""
+    return ThreadPoolTaskRunner(max_workers=2)
+
+
+def station(run_name: str) -> Callable[[Callable[P, R]], Task[P, R]]:
+    """Make a function a Prefect task of one shard, named by its parameters, such as `paint {drawn.plan.name}`.
+
+    Results are handed over inside the process and kept nowhere: shards' done-markers are the only memory. There are
+    no retries here, since a retry needs what the stations before have handed over; the flow retries whole shards.
+    """
+    return task(task_run_name=run_name, cache_policy=NO_CACHE, persist_result=False, retries=0)
+
+
+def device() -> str:
+    """Where the networks run: DEFECTORY_DEVICE (`cpu`, `cuda`, `cuda:1`, …), else a GPU where there is one.
+
+    Raises DefectoryError when the device that was asked for is not there.
+    """
+    wanted = os.environ.get("DEFECTORY_DEVICE", "")
+    if not wanted:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(1, device=wanted)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise DefectoryError(f"DEFECTORY_DEVICE={wanted}: {reason}; unset it or name another, such as cpu") from None
+    return wanted

@@ -1,0 +1,108 @@
+"""Is a version in the store, whole? And what did a push add?
+
+In: the outputs that a dvc.lock records, and the store. Out: one line for each object that is missing or
+wrong. Why not trust the push: dvc counts what it believes to have sent; a tag must promise what is there.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tasks.store import Store, StoredObject
+from tasks.versions import LockedOutput
+
+CONTENT = "files/md5/"
+"""Where dvc keeps content in a remote: by the MD5 of the bytes, the first two digits a folder."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """An object that is missing from the store, or wrong in it."""
+
+    text: str
+    """Names the file of the version, the object, and what is the matter."""
+    key: str
+    listing_key: str
+    """Of the directory's listing that the object belongs to."""
+
+
+@dataclass(frozen=True)
+class RemoteCheck:
+    objects: int
+    """Checked, each once."""
+    problems: tuple[Problem, ...]
+
+
+@dataclass(frozen=True)
+class _Expected:
+    """An object that a version needs."""
+
+    name: str
+    key: str
+    md5: str
+    size: int | None
+    """Bytes, where a local file tells."""
+    listing_key: str
+
+
+def check_remote(store: Store, outputs: Iterable[LockedOutput], repo: Path | None = None) -> RemoteCheck:
+    """Compare every object of the outputs with the store: there, of the right size, with the right MD5.
+
+    The MD5 is the ETag of an object sent in one part; where the ETag is something else, the bytes are read.
+    Of an object sent in several parts the size is compared, with the file below `repo` where there is one.
+    """
+    listing = store.listing(CONTENT)
+    expected: dict[str, _Expected] = {}
+    for output in outputs:
+        whole = _Expected(f"{output.path} (its listing)", _key(output.md5), output.md5[:32], None, _key(output.md5))
+        expected[whole.key] = whole
+        if not _trouble(store, listing, whole):
+            expected |= {item.key: item for item in _files_of(store, output, repo)}
+    troubles = ((item, _trouble(store, listing, item)) for item in expected.values())
+    problems = [
+        Problem(f"{item.name}: {item.key} {text}", item.key, item.listing_key) for item, text in troubles if text
+    ]
+    return RemoteCheck(len(expected), tuple(problems))
+
+
+def added(before: dict[str, StoredObject], after: dict[str, StoredObject]) -> tuple[int, int]:
+    """How many objects a push added, and how many bytes."""
+    fresh = [stored.size for key, stored in after.items() if before.get(key) != stored]
+    return len(fresh), sum(fresh)
+
+
+def forget(store: Store, problems: Iterable[Problem]) -> None:
+    """Make dvc send what is missing or wrong again.
+
+    dvc takes a directory whose listing is in the store for a whole one and never looks at its files again:
+    so the listing goes too. Nothing is lost, the push that follows has all of it.
+    """
+    for key in {key for problem in problems for key in (problem.key, problem.listing_key)}:
+        store.delete(key)
+
+
+def _files_of(store: Store, output: LockedOutput, repo: Path | None) -> Iterator[_Expected]:
+    for entry in json.loads(store.read(_key(output.md5))):
+        name = f"{output.path}/{entry['relpath']}"
+        local = repo / name if repo else None
+        size = local.stat().st_size if local and local.is_file() else None
+        yield _Expected(name, _key(entry["md5"]), entry["md5"], size, _key(output.md5))
+
+
+def _trouble(store: Store, listing: dict[str, StoredObject], item: _Expected) -> str:
+    """What is the matter with an object; empty when nothing is."""
+    stored = listing.get(item.key)
+    if stored is None:
+        return "is not in the store"
+    if item.size is not None and stored.size != item.size:
+        return f"has {stored.size} bytes in the store, expected {item.size}"
+    if stored.etag == item.md5 or "-" in stored.etag or store.md5(item.key) == item.md5:
+        return ""
+    return "holds other bytes in the store than were pushed"
+
+
+def _key(md5: str) -> str:
+    return f"{CONTENT}{md5[:2]}/{md5[2:]}"

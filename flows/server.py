@@ -1,0 +1,159 @@
+"""The Prefect server that records a run: the user's, the one that is up here already, or an embedded one.
+
+In: nothing, or a port. Out: inside the block, flows and the processes they start report to it. Why not Prefect's
+own ephemeral server: one server then serves every stage of a run, its words go to a log and not between the
+progress, and it is stopped in order, also when the run is killed.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.parse import urlsplit
+from urllib.request import ProxyHandler, build_opener
+
+from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
+
+from tasks.contracts import DefectoryError
+
+_HOST = "127.0.0.1"
+_START_SECONDS, _STOP_SECONDS = 90.0, 15.0
+
+
+@contextmanager
+def prefect_server() -> Iterator[str]:
+    """Make sure that a server answers for as long as the block lasts; yields its API's address.
+
+    Raises DefectoryError when the server that PREFECT_API_URL names does not answer.
+    """
+    chosen = PREFECT_API_URL.value()
+    if chosen:
+        if not answers(chosen):
+            raise DefectoryError(
+                f"no Prefect server answers at {_without_secrets(chosen)}: start it, or unset PREFECT_API_URL "
+                "to run with an embedded one"
+            )
+        yield chosen
+    elif running := _running_here():
+        with _reporting_to(running):
+            yield running
+    else:
+        with embedded_server() as address:
+            yield address
+
+
+@contextmanager
+def embedded_server(port: int | None = None) -> Iterator[str]:
+    """Run a server on loopback, at a free port unless one is given, with its database and log in PREFECT_HOME."""
+    home = Path(PREFECT_HOME.value())
+    home.mkdir(parents=True, exist_ok=True)
+    port = port or _free_port()
+    address = f"http://{_HOST}:{port}/api"
+    process = _start(port, home / "server.log")
+    try:
+        _wait_until_up(process, address, home / "server.log")
+        with _reporting_to(address):
+            yield address
+    finally:
+        _stop(process)
+
+
+@contextmanager
+def open_to_other_runs(address: str) -> Iterator[None]:
+    """Let runs that begin while the block lasts join this server: their graphs then show in its UI at once."""
+    _address_file().write_text(address, encoding="ascii")
+    try:
+        yield
+    finally:
+        _address_file().unlink(missing_ok=True)
+
+
+def answers(address: str) -> bool:
+    """Whether a Prefect API answers at this address."""
+    try:
+        with build_opener(ProxyHandler({})).open(f"{address.rstrip('/')}/health", timeout=5):
+            return True
+    except HTTPError as error:
+        return error.code in (401, 403)  # it is up; whether it lets us in shows with the first flow
+    except (OSError, ValueError):
+        return False
+
+
+@contextmanager
+def _reporting_to(address: str) -> Iterator[None]:
+    """Point Prefect at a server: in this process, and in those that it starts."""
+    before = os.environ.get("PREFECT_API_URL")
+    os.environ["PREFECT_API_URL"] = address
+    try:
+        with temporary_settings({PREFECT_API_URL: address}):
+            yield
+    finally:
+        if before is None:
+            del os.environ["PREFECT_API_URL"]
+        else:
+            os.environ["PREFECT_API_URL"] = before
+
+
+def _address_file() -> Path:
+    return Path(PREFECT_HOME.value()) / "server.address"
+
+
+def _running_here() -> str | None:
+    try:
+        address = _address_file().read_text(encoding="ascii")
+    except FileNotFoundError:
+        return None
+    return address if answers(address) else None
+
+
+def _start(port: int, log: Path) -> subprocess.Popen[bytes]:
+    server = [sys.executable, "-m", "prefect", "server", "start", "--host", _HOST, "--port", str(port)]
+    with log.open("wb") as output:
+        # A session of its own: Ctrl-C reaches the run first, and the run then stops the server.
+        return subprocess.Popen(
+            [sys.executable, "-m", "flows.supervise", *server],
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
+def _wait_until_up(process: subprocess.Popen[bytes], address: str, log: Path) -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise DefectoryError(f"the Prefect server ended with status {process.returncode} at its start: see {log}")
+        if answers(address):
+            return
+        time.sleep(0.1)
+    raise DefectoryError(f"the Prefect server did not answer in {_START_SECONDS:.0f} s: see {log}")
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """Ask it to stop by closing its supervisor's input; kill what does not."""
+    assert process.stdin is not None
+    process.stdin.close()
+    try:
+        process.wait(_STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind((_HOST, 0))
+        return int(listener.getsockname()[1])
+
+
+def _without_secrets(address: str) -> str:
+    parts = urlsplit(address)
+    return f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")

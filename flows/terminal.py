@@ -1,0 +1,103 @@
+"""What a person sees of a run: progress with the time left, and one clear line when it cannot go on.
+
+On a terminal progress is a bar; anywhere else a line now and then, so that a log can be read.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from tasks.contracts import DefectoryError
+
+OK, FAILED, INTERRUPTED = 0, 1, 130
+_LINE_SECONDS = 10.0
+
+output = Console(soft_wrap=True, highlight=False)
+errors = Console(stderr=True, soft_wrap=True, highlight=False)
+
+Report = Callable[[int, int], None]
+"""Called with how much is done and how much there is in all."""
+
+
+@contextmanager
+def progress(title: str) -> Iterator[Report]:
+    """Show how far a step is for as long as the block lasts."""
+    if not output.is_terminal:
+        yield _Lines(title)
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=output) as bars:
+        bar = bars.add_task(title, total=None)
+        yield lambda done, total: bars.update(bar, completed=done, total=total)
+
+
+class _Lines:
+    """A line at the first report, at the last, and at most every ten seconds between."""
+
+    def __init__(self, title: str) -> None:
+        self._title = title
+        self._start = time.monotonic()
+        self._first_done: int | None = None
+        self._last_line = float("-inf")
+
+    def __call__(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if self._first_done is None:
+            self._first_done, self._start = done, now
+        if now - self._last_line >= _LINE_SECONDS or done >= total:
+            self._last_line = now
+            output.print(f"{self._title}: {done} of {total}{self._left(done, total, now - self._start)}")
+
+    def _left(self, done: int, total: int, seconds: float) -> str:
+        made = done - (self._first_done or 0)
+        return f", about {duration((total - done) * seconds / made)} left" if made and done < total else ""
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the unit that a person would use."""
+    if seconds < 90:
+        return f"{max(seconds, 0):.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
+
+
+def size(count: float) -> str:
+    """Bytes in the unit that a person would use."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"
+
+
+def run_to_status(action: Callable[[], object]) -> int:
+    """Run an action and return the exit status; what the user can mend is one line on stderr, never a traceback."""
+    try:
+        action()
+    except DefectoryError as error:
+        errors.print(f"error: {error}", markup=False, style="red")
+        return FAILED
+    except OSError as error:
+        if error.filename is None and error.errno is None:
+            raise
+        errors.print(f"error: {_describe(error)}", markup=False, style="red")
+        return FAILED
+    except KeyboardInterrupt:
+        errors.print("interrupted; what is finished is kept, the same command goes on from there")
+        return INTERRUPTED
+    return OK
+
+
+def exit_with(action: Callable[[], object]) -> None:
+    sys.exit(run_to_status(action))
+
+
+def _describe(error: OSError) -> str:
+    where = f"{error.filename}: " if error.filename else ""
+    hint = "; free some space and run the same command again" if error.errno == 28 else ""
+    return f"{where}{error.strerror}{hint}"

@@ -1,0 +1,194 @@
+"""The codec: images (n, 3, height, width) in [-1, 1] to latents an eighth as high and wide, and back.
+
+Two kinds behind one class: the embedded one that this project trained itself (diffusers' AutoencoderTiny
+behind a pixel unshuffle, which makes it several times cheaper on a CPU than convolutions at full
+resolution), and any Stable-Diffusion-type AutoencoderKL by path or hub name. Latents leave `encode` with
+zero mean and unit variance per channel, which is what the denoiser's noise schedule expects.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, AutoencoderTiny
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional
+
+from tasks.contracts import DefectoryError
+from tasks.params import CodecParams
+
+SHIPPED = Path(__file__).parent / "weights" / "codec.safetensors"
+FACTOR = 8
+LATENT_CHANNELS = 8
+_UNSHUFFLE = 2
+
+
+class Codec(nn.Module):
+    """A pair of encoder and decoder with latents normalised per channel."""
+
+    def __init__(self, network: nn.Module, latent_channels: int) -> None:
+        super().__init__()
+        self.network = network
+        self.latent_channels = latent_channels
+        self.register_buffer("latent_mean", torch.zeros(1, latent_channels, 1, 1))
+        self.register_buffer("latent_std", torch.ones(1, latent_channels, 1, 1))
+
+    def encode_raw(self, images: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def decode_raw(self, latents: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def hidden(self, latents: Tensor) -> Tensor:
+        """What the decoder's last convolution is given, from normalised latents."""
+        raise NotImplementedError
+
+    @property
+    def last_layer(self) -> nn.Conv2d:
+        """The decoder's last convolution; `decode(z)` is `from_last(last_layer(hidden(z)))`."""
+        raise NotImplementedError
+
+    def from_last(self, output: Tensor) -> Tensor:
+        """The last convolution's output to an image, and `to_last` back."""
+        return output
+
+    def to_last(self, images: Tensor) -> Tensor:
+        return images
+
+    @property
+    def decoder(self) -> nn.Module:
+        return self.network.decoder
+
+    def denormalise(self, latents: Tensor) -> Tensor:
+        return latents * self.latent_std + self.latent_mean
+
+    def encode(self, images: Tensor) -> Tensor:
+        """(n, 3, h, w) in [-1, 1] to (n, channels, h / 8, w / 8) of zero mean and unit variance."""
+        return (self.encode_raw(images) - self.latent_mean) / self.latent_std
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """(n, channels, h / 8, w / 8) to (n, 3, h, w), about [-1, 1] and not clamped."""
+        return self.decode_raw(self.denormalise(latents))
+
+    @torch.no_grad()
+    def normalise_latents(self, images: Iterable[Tensor]) -> None:
+        """Measure the latents' mean and standard deviation per channel over batches of images."""
+        latents = torch.cat([self.encode_raw(batch).float().transpose(0, 1).flatten(1) for batch in images], dim=1)
+        self.latent_mean.copy_(latents.mean(dim=1).view(1, -1, 1, 1))
+        self.latent_std.copy_(latents.std(dim=1).clamp_min(1e-6).view(1, -1, 1, 1))
+
+
+class EmbeddedCodec(Codec):
+    """The project's own: 1.6 M parameters, 8 latent channels."""
+
+    def __init__(self) -> None:
+        network = AutoencoderTiny(
+            in_channels=3 * _UNSHUFFLE**2,
+            out_channels=3 * _UNSHUFFLE**2,
+            encoder_block_out_channels=(64, 64, 64),
+            decoder_block_out_channels=(64, 64, 64),
+            num_encoder_blocks=(1, 3, 3),
+            num_decoder_blocks=(3, 3, 2),
+            latent_channels=LATENT_CHANNELS,
+            upsampling_scaling_factor=2,
+        )
+        super().__init__(network.to(memory_format=torch.channels_last), LATENT_CHANNELS)
+
+    def encode_raw(self, images: Tensor) -> Tensor:
+        small = functional.pixel_unshuffle(images, _UNSHUFFLE).contiguous(memory_format=torch.channels_last)
+        return self.network.encoder(small)
+
+    def decode_raw(self, latents: Tensor) -> Tensor:
+        return functional.pixel_shuffle(self.network.decoder(latents), _UNSHUFFLE)
+
+    def hidden(self, latents: Tensor) -> Tensor:
+        decoder = self.network.decoder
+        # AutoencoderTiny squashes what it decodes; the same function comes first here.
+        return decoder.layers[:-1](torch.tanh(self.denormalise(latents) / 3) * 3)
+
+    @property
+    def last_layer(self) -> nn.Conv2d:
+        return self.network.decoder.layers[-1]
+
+    def from_last(self, output: Tensor) -> Tensor:
+        return functional.pixel_shuffle(output * 2 - 1, _UNSHUFFLE)
+
+    def to_last(self, images: Tensor) -> Tensor:
+        return functional.pixel_unshuffle((images + 1) / 2, _UNSHUFFLE)
+
+
+class PretrainedCodec(Codec):
+    """A Stable-Diffusion-type autoencoder; its own scaling factor takes the place of measured statistics."""
+
+    def __init__(self, network: AutoencoderKL) -> None:
+        super().__init__(network, network.config.latent_channels)
+        self.latent_std.fill_(1.0 / network.config.scaling_factor)
+        self.latent_mean.fill_(getattr(network.config, "shift_factor", None) or 0.0)
+
+    def encode_raw(self, images: Tensor) -> Tensor:
+        return self.network.encode(images).latent_dist.mode()
+
+    def decode_raw(self, latents: Tensor) -> Tensor:
+        return self.network.decode(latents).sample
+
+    def hidden(self, latents: Tensor) -> Tensor:
+        decoder = self.network.decoder
+        hidden = decoder.mid_block(decoder.conv_in(self.network.post_quant_conv(self.denormalise(latents))))
+        for block in decoder.up_blocks:
+            hidden = block(hidden)
+        return decoder.conv_act(decoder.conv_norm_out(hidden))
+
+    @property
+    def last_layer(self) -> nn.Conv2d:
+        return self.network.decoder.conv_out
+
+
+def load_codec(params: CodecParams, path: Path | None = None) -> Codec:
+    """The codec that params name; for the embedded kind from `path`, by default the shipped weights.
+
+    Raises DefectoryError for a missing file, one that is not safetensors, or one of another architecture.
+    """
+    if params.kind == "pretrained":
+        try:
+            network = AutoencoderKL.from_pretrained(params.path, use_safetensors=True)
+        except (OSError, ValueError) as error:
+            raise DefectoryError(
+                f"codec.path {params.path!r}: no AutoencoderKL could be loaded from it ({str(error).splitlines()[0]}); "
+                "give a folder with config.json and safetensors weights, or a hub name this machine can reach"
+            ) from None
+        return PretrainedCodec(network).requires_grad_(False).eval()
+    codec = EmbeddedCodec()
+    codec.load_state_dict(read_safetensors(path or SHIPPED))
+    return codec.requires_grad_(False).eval()
+
+
+def save_codec(codec: Codec, path: Path, metadata: dict[str, str] | None = None) -> None:
+    """Write the weights in half precision, which costs less than 0.01 dB, with the recipe as metadata."""
+    tensors = {name: tensor.half().contiguous() for name, tensor in codec.state_dict().items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, path, metadata=metadata or {})
+
+
+def read_safetensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file in float32. Raises DefectoryError that names the file and the next step."""
+    if not path.is_file():
+        raise DefectoryError(f"{path}: no such weight file; `defectory doctor` says which weights are missing")
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 - no mapping
+    except SafetensorError as error:
+        raise DefectoryError(
+            f"{path}: expected safetensors weights, got something else ({error}); pickled weights are not read, "
+            "convert the file with safetensors.torch.save_file"
+        ) from None
+
+
+def metadata_of(path: Path) -> dict[str, str]:
+    """What `save_codec` recorded with the weights: recipe, training data, licence."""
+    with safe_open(path, framework="pt") as file:
+        return json.loads(json.dumps(file.metadata() or {}))

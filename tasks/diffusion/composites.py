@@ -1,0 +1,105 @@
+"""Training images for a mask-conditioned denoiser, made from few real defects (AdaBLDM, section on training data).
+
+A real defect is cut out by its mask, moved, turned, scaled and pasted on a clean image of its category, so that a
+handful of defects gives thousands of examples; real defective images serve as they are, too, flipped. Clean
+images with a mask and the clean label teach what the same place looks like without a defect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.random import Generator
+from scipy import ndimage
+from skimage import transform
+
+from tasks.contracts import CLEAN, Image, InputImage, Mask
+from tasks.diffusion.blending import feather_weights
+
+_CLEAN_SHARE = 0.35
+_TRIES = 8
+_RING = 10
+_FEATHER = 2
+
+
+@dataclass(frozen=True)
+class TrainingImage:
+    image: Image
+    mask: Mask
+    """The defect; in an image of the clean label a place that could hold one."""
+    foreground: Mask
+    category: str
+    defect_type: str
+
+
+MaskMaker = Callable[[InputImage, int], Mask]
+"""(clean image, seed) -> a mask inside its foreground."""
+
+
+def flipped(item: TrainingImage, generator: Generator) -> TrainingImage:
+    """The same with random mirror images; a part's pose is otherwise kept."""
+    axes = tuple(axis for axis in (0, 1) if generator.uniform() < 0.5)
+    image, mask, foreground = (np.flip(plane, axes).copy() for plane in (item.image, item.mask, item.foreground))
+    return TrainingImage(image, mask, foreground, item.category, item.defect_type)
+
+
+def composite(defect: TrainingImage, clean: InputImage, generator: Generator) -> TrainingImage | None:
+    """The defect pasted on a clean image; None when no place inside the foreground was found."""
+    size = len(defect.mask)
+    for _ in range(_TRIES):
+        motion = _random_motion(defect.mask, generator)
+        mask = transform.warp(defect.mask.astype(np.float32), motion, order=1, preserve_range=True) > 0.5
+        if mask.sum() < 0.5 * defect.mask.sum() or (mask & ~clean.foreground).any():
+            continue
+        moved = transform.warp(defect.image.astype(np.float32), motion, order=1, mode="edge", preserve_range=True)
+        ring = ndimage.binary_dilation(mask, iterations=max(1, _RING * size // 256)) & ~mask
+        gain = (clean.image[ring].mean() + 1) / (moved[ring].mean() + 1)
+        weight = feather_weights(mask, _FEATHER)[..., None]
+        image = weight * np.clip(moved * gain, 0, 255) + (1 - weight) * clean.image
+        return TrainingImage(
+            np.rint(image).astype(np.uint8), mask, clean.foreground, defect.category, defect.defect_type
+        )
+    return None
+
+
+def _random_motion(mask: Mask, generator: Generator) -> transform.AffineTransform:
+    """A turn, a scaling and mirror images about the mask's centre, then a shift; as the inverse that warp takes."""
+    size = len(mask)
+    rows, columns = np.nonzero(mask)
+    centre = np.array([columns.mean(), rows.mean()])
+    scale = generator.uniform(0.85, 1.15) * generator.choice([-1, 1], 2)
+    turn = transform.AffineTransform(rotation=generator.choice(4) * np.pi / 2 + generator.normal(0, 0.2), scale=scale)
+    shift = generator.normal(0, size / 8, 2)
+    forward = (
+        transform.AffineTransform(translation=-centre) + turn + transform.AffineTransform(translation=centre + shift)
+    )
+    return forward.inverse
+
+
+def training_images(
+    cleans: Sequence[InputImage],
+    defects: Sequence[TrainingImage],
+    count: int,
+    composite_share: float,
+    make_mask: MaskMaker,
+    generator: Generator,
+) -> list[TrainingImage]:
+    """`count` images of one category: about a third clean, the defect types in equal parts."""
+    images: list[TrainingImage] = []
+    types = sorted({defect.defect_type for defect in defects})
+    by_type = {name: [defect for defect in defects if defect.defect_type == name] for name in types}
+    while len(images) < count:
+        clean = cleans[int(generator.integers(len(cleans)))]
+        if not types or generator.uniform() < _CLEAN_SHARE:
+            mask = make_mask(clean, int(generator.integers(2**62)))
+            made: TrainingImage | None = TrainingImage(clean.image, mask, clean.foreground, clean.category, CLEAN)
+        else:
+            group = by_type[types[len(images) % len(types)]]
+            made = group[int(generator.integers(len(group)))]
+            if generator.uniform() < composite_share:
+                made = composite(made, clean, generator)
+        if made is not None:
+            images.append(flipped(made, generator))
+    return images

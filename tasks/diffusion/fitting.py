@@ -1,0 +1,190 @@
+"""What `train` makes for one dataset, each product once: the fine-tuned codec, pseudo-masks, the denoiser.
+
+A product is done when its marker, written last, carries the fingerprint of what it was made from; then it
+is not made again. The denoiser also leaves checkpoints, and goes on from the last one after a kill.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+from diffusers import DDPMScheduler
+from safetensors.torch import save_file
+
+from tasks.contracts import CLEAN, TRAIN, DefectoryError, InputImage, Mask, SampleSpec
+from tasks.diffusion.backbone import load_backbone
+from tasks.diffusion.codec import SHIPPED, Codec, load_codec, read_safetensors, save_codec
+from tasks.diffusion.codec_training import crop_batches, to_tensor, train_codec
+from tasks.diffusion.composites import MaskMaker, TrainingImage, training_images
+from tasks.diffusion.denoiser import Denoiser, build_embedded
+from tasks.diffusion.labels import LabelTable
+from tasks.diffusion.products import file_sha256, is_made, mark_made
+from tasks.diffusion.schedule import training_schedule
+from tasks.diffusion.training import Trainer, encode_pool, train
+from tasks.inputs.store import Inputs
+from tasks.masks.draw import draw_mask, references_of
+from tasks.masks.pseudo import pseudo_masks
+from tasks.masks.pseudo_store import PSEUDO_MASKS, PseudoMask, read_pseudo_masks, write_pseudo_masks
+from tasks.params import Params, fingerprint
+from tasks.progress import Report
+from tasks.seeds import derive, numpy_generator, torch_generator
+
+CODEC, DENOISER, CHECKPOINT = "codec.safetensors", "denoiser.safetensors", "denoiser.checkpoint.safetensors"
+_SPECK_SHARE = 0.0006
+"""Of the image: smaller pseudo-masks are taken for noise."""
+_CLEAN_FOR_PSEUDO = 400
+_STATISTICS_IMAGES = 96
+
+
+def label_table(inputs: Inputs) -> LabelTable:
+    return LabelTable.of((image.category, image.defect_type) for image in inputs.images if image.split == TRAIN)
+
+
+def fit_codec(inputs: Inputs, params: Params, workdir: Path, report: Report) -> None:
+    """Fine-tune the shipped codec on the train split's images; a pretrained one is taken as it is."""
+    target = workdir / CODEC
+    made_from = fingerprint("codec 1", params.codec, params.dataset.seed, inputs.sha256, file_sha256(SHIPPED))
+    if params.codec.kind == "pretrained" or is_made(target, made_from):
+        return
+    codec = load_codec(params.codec)
+    images = [image.image for image in inputs.images if image.split == TRAIN]
+    seed = derive(params.dataset.seed, "codec")
+    batches = crop_batches(images, params.codec.crop, params.codec.batch_size, numpy_generator(seed))
+    if params.codec.fine_tune_steps:
+        train_codec(
+            codec,
+            batches,
+            params.codec.fine_tune_steps,
+            params.codec.learning_rate,
+            params.codec.lpips_weight,
+            torch_generator(seed),
+            lambda done, steps: report("fine-tuning the codec", done, steps),
+        )
+    some = images[:: max(1, len(images) // _STATISTICS_IMAGES)][:_STATISTICS_IMAGES]
+    codec.normalise_latents(to_tensor(some[i : i + 16]) for i in range(0, len(some), 16))
+    save_codec(codec, target)
+    mark_made(target, made_from)
+
+
+def load_fitted_codec(params: Params, workdir: Path) -> Codec:
+    return load_codec(params.codec, workdir / CODEC)
+
+
+def fit_pseudo_masks(inputs: Inputs, params: Params, workdir: Path, report: Report) -> None:
+    """Pseudo-masks for the train split's defects that have an image label only; none where all have masks."""
+    target = workdir / PSEUDO_MASKS
+    made_from = fingerprint("pseudo 1", params.masks, inputs.sha256)
+    if is_made(target, made_from):
+        return
+    rows: list[PseudoMask] = []
+    for category in inputs.categories:
+        defects = [defect for defect in inputs.defects(category, TRAIN) if defect.mask is None]
+        cleans = inputs.clean(category, TRAIN)
+        if not defects:
+            continue
+        found = pseudo_masks(
+            [(defect.image, defect.foreground) for defect in defects],
+            [(clean.image, clean.foreground) for clean in cleans[:: max(1, len(cleans) // _CLEAN_FOR_PSEUDO)]],
+            params.masks.pseudo_quantile,
+            params.masks.pseudo_polarity,
+            _SPECK_SHARE,
+            lambda done, count, name=category: report(f"pseudo-masks of {name}", done, count),  # type: ignore[misc]
+        )
+        rows += [PseudoMask(d, anomaly, mask) for d, (anomaly, mask) in zip(defects, found, strict=True)]
+    write_pseudo_masks(target, rows)
+    mark_made(target, made_from)
+
+
+def fit_denoiser(inputs: Inputs, params: Params, workdir: Path, report: Report) -> None:
+    """Train on composites, real defects and clean images; goes on from a checkpoint of the same fingerprint."""
+    target, checkpoint = workdir / DENOISER, workdir / CHECKPOINT
+    codec = load_fitted_codec(params, workdir)
+    sources = [str(file_sha256(path)) for path in (workdir / CODEC, workdir / PSEUDO_MASKS) if path.is_file()]
+    made_from = fingerprint(
+        "denoiser 1", params.denoiser, params.masks, params.paint.prompt, params.dataset.seed, inputs.sha256, sources
+    )
+    if is_made(target, made_from):
+        return
+    seed = derive(params.dataset.seed, "denoiser")
+    table = label_table(inputs)
+    denoiser, _ = _new_denoiser(codec, table, params, seed)
+    trainer = Trainer(denoiser, params.denoiser, seed)
+    pool = encode_pool(
+        codec,
+        pool_images(inputs, params, workdir, seed, report),
+        table,
+        lambda done, count: report("encoding training images", done, count),
+    )
+    trainer.resume_from(checkpoint, made_from)
+    train(trainer, pool, checkpoint, made_from, lambda done, steps: report("training the denoiser", done, steps))
+    trainer.finish()
+    save_file({name: tensor.contiguous() for name, tensor in denoiser.trained_state().items()}, target)
+    mark_made(target, made_from)
+    checkpoint.unlink(missing_ok=True)
+
+
+def pool_images(inputs: Inputs, params: Params, workdir: Path, seed: int, report: Report) -> list[TrainingImage]:
+    """`denoiser.pool_size` training images, in equal parts from all categories."""
+    pseudo = {row.image_id: row.mask for row in read_pseudo_masks(workdir / PSEUDO_MASKS)}
+    make_mask = _mask_maker(inputs, params, workdir)
+    share = params.denoiser.pool_size // len(inputs.categories)
+    images: list[TrainingImage] = []
+    for number, category in enumerate(inputs.categories):
+        report("composing training images", number, len(inputs.categories))
+        images += training_images(
+            inputs.clean(category, TRAIN),
+            [made for defect in inputs.defects(category, TRAIN) if (made := _supervised(defect, pseudo))],
+            share,
+            params.denoiser.composite_share,
+            make_mask,
+            numpy_generator(derive(seed, f"pool {category}")),
+        )
+    return images
+
+
+def _supervised(defect: InputImage, pseudo: dict[str, Mask]) -> TrainingImage | None:
+    """A defect with its mask or its pseudo-mask; None without either, or with an empty one."""
+    mask = defect.mask if defect.mask is not None else pseudo.get(defect.image_id)
+    if mask is None or not mask.any():
+        return None
+    return TrainingImage(defect.image, mask, defect.foreground, defect.category, defect.defect_type)
+
+
+def _mask_maker(inputs: Inputs, params: Params, workdir: Path) -> MaskMaker:
+    """Masks for clean training images, of the kinds that samples will have."""
+    references = references_of(inputs, [row.reference() for row in read_pseudo_masks(workdir / PSEUDO_MASKS)])
+    sources = sorted(params.masks.sources)
+    shares = np.array([params.masks.sources[name] for name in sources])
+
+    def make(clean: InputImage, seed: int) -> Mask:
+        source = str(numpy_generator(seed).choice(sources, p=shares / shares.sum()))
+        spec = SampleSpec("training", "", clean.category, CLEAN, 0, clean.image_id, source, 0.0, seed)
+        return draw_mask(spec, clean, references, params.masks).mask
+
+    return make
+
+
+def _new_denoiser(codec: Codec, table: LabelTable, params: Params, seed: int) -> tuple[Denoiser, DDPMScheduler]:
+    if params.denoiser.kind == "pretrained":
+        return load_backbone(params.denoiser.path, table, params.paint.prompt)
+    return build_embedded(params.denoiser, codec.latent_channels, len(table), seed), training_schedule()
+
+
+def load_fitted_denoiser(
+    codec: Codec, table: LabelTable, params: Params, workdir: Path
+) -> tuple[Denoiser, DDPMScheduler]:
+    """The trained denoiser and its schedule. Raises DefectoryError where `train` has not finished."""
+    denoiser, schedule = _new_denoiser(codec, table, params, seed=0)
+    weights = read_safetensors(workdir / DENOISER)
+    if weights.keys() != denoiser.trained_state().keys():
+        raise DefectoryError(f"{workdir / DENOISER}: made for another architecture; run `defectory run` to train again")
+    denoiser.load_state_dict(weights, strict=False)
+    return denoiser.requires_grad_(False).eval(), schedule
+
+
+def model_sha256(workdir: Path) -> str:
+    """Of the products' markers, which name what they were made from and the bytes they hold."""
+    markers = sorted(workdir.glob("*.made.json"))
+    return fingerprint([json.loads(marker.read_text()) for marker in markers])

@@ -1,0 +1,136 @@
+"""Procedural photographs of industrial surfaces, to train a codec on images that carry no licence.
+
+Grains, dead leaves, brushed and cast metal, conductor grids, cracks, spots, sensor noise: statistics that a
+codec for inspection images meets, in the spirit of Baradad et al., "Learning to See by Looking at Noise"
+(NeurIPS 2021). Every image is uint8 (size, size, 3) and a pure function of its generator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+from scipy import ndimage, spatial
+from skimage import draw
+
+from tasks.contracts import Image
+
+Plane = NDArray[np.float32]
+
+
+def fractal_noise(size: int, generator: Generator, slope: float | None = None) -> Plane:
+    """Noise whose spectrum falls as frequency ** -slope, scaled to [0, 1]."""
+    slope = generator.uniform(0.6, 2.2) if slope is None else slope
+    frequency = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size)[None, :])
+    frequency[0, 0] = 1.0
+    shape = frequency.shape
+    spectrum = (generator.standard_normal(shape) + 1j * generator.standard_normal(shape)) * frequency**-slope
+    plane = np.fft.irfft2(spectrum, s=(size, size))
+    return _to_unit(plane)
+
+
+def _to_unit(plane: NDArray[np.floating]) -> Plane:
+    low, high = np.percentile(plane, (0.5, 99.5))
+    return np.clip((plane - low) / max(high - low, 1e-9), 0.0, 1.0).astype(np.float32)
+
+
+def _grains(size: int, generator: Generator) -> Plane:
+    """Polycrystals: Voronoi cells, each with its own grey level and a gradient along its own direction."""
+    count = int(generator.integers(8, 160))
+    points = generator.uniform(0, size, (count, 2))
+    rows, columns = np.mgrid[:size, :size]
+    warp = 14 * (fractal_noise(size, generator, 1.6) - 0.5)
+    _, cell = spatial.cKDTree(points).query(np.stack([rows + warp, columns - warp], axis=-1))
+    angle = generator.uniform(0, 2 * np.pi, count)
+    slope = generator.normal(0, 0.004, count)
+    relief = slope[cell] * (np.cos(angle[cell]) * rows + np.sin(angle[cell]) * columns)
+    return (generator.uniform(0.15, 0.9, count)[cell] + relief).astype(np.float32)
+
+
+def _dead_leaves(size: int, generator: Generator) -> Plane:
+    """Discs and polygons that occlude one another, with sizes of a power law (Lee, Mumford and Huang 2001)."""
+    plane = np.full((size, size), generator.uniform(), np.float32)
+    for _ in range(int(generator.integers(40, 220))):
+        radius = 3.0 * generator.uniform() ** -0.7
+        centre = generator.uniform(0, size, 2)
+        corners = int(generator.choice([3, 4, 5, 24]))
+        angles = np.sort(generator.uniform(0, 2 * np.pi, corners))
+        radius = min(radius, size / 3)
+        rows, columns = draw.polygon(
+            centre[0] + radius * np.sin(angles), centre[1] + radius * np.cos(angles), (size, size)
+        )
+        plane[rows, columns] = generator.uniform()
+    return plane
+
+
+def _brushed(size: int, generator: Generator) -> Plane:
+    """A surface with a direction: brushed metal, wood, fabric."""
+    noise = generator.standard_normal((size, size))
+    lengths = (generator.uniform(0.3, 2), generator.uniform(8, 60))
+    plane = _to_unit(ndimage.gaussian_filter(noise, lengths, mode="wrap"))
+    return ndimage.rotate(np.tile(plane, (2, 2)), generator.uniform(0, 180), reshape=False, order=1)[
+        size // 2 : size // 2 + size, size // 2 : size // 2 + size
+    ]
+
+
+def _grid(size: int, generator: Generator) -> Plane:
+    """Regular conductors or mesh over a soft ground."""
+    rows, columns = np.mgrid[:size, :size]
+    plane = generator.uniform(0.4, 0.9) + 0.3 * (fractal_noise(size, generator, 1.8) - 0.5)
+    for axis in (rows, columns)[: int(generator.integers(1, 3))]:
+        period, width = generator.uniform(4, 90), generator.uniform(1, 8)
+        plane = np.where((axis + generator.uniform(0, period)) % period < width, plane * generator.uniform(), plane)
+    return plane.astype(np.float32)
+
+
+def _smooth(size: int, generator: Generator) -> Plane:
+    return 0.5 + 0.5 * (fractal_noise(size, generator, generator.uniform(1.6, 2.6)) - 0.5)
+
+
+_SURFACES: tuple[Callable[[int, Generator], Plane], ...] = (
+    fractal_noise,
+    _grains,
+    _dead_leaves,
+    _brushed,
+    _grid,
+    _smooth,
+)
+
+
+def _scratch(plane: Plane, generator: Generator) -> Plane:
+    """Thin dark or bright lines and soft spots, as cracks and dirt have."""
+    size = len(plane)
+    for _ in range(int(generator.integers(0, 6))):
+        steps = int(generator.integers(20, 160))
+        heading = generator.uniform(0, 2 * np.pi) + np.cumsum(generator.normal(0, 0.25, steps))
+        path = generator.uniform(0, size, 2)[:, None] + np.cumsum([np.sin(heading), np.cos(heading)], axis=1) * 1.5
+        line = np.zeros_like(plane)
+        inside = ((path >= 0) & (path < size)).all(axis=0)
+        line[tuple(path[:, inside].astype(int))] = 1.0
+        soft = ndimage.gaussian_filter(line, generator.uniform(0.5, 2.0))
+        plane = plane + generator.uniform(-0.9, 0.5) * soft / max(float(soft.max()), 1e-9)
+    for _ in range(int(generator.integers(0, 4))):
+        centre, radius = generator.uniform(0, size, 2), generator.uniform(2, size / 5)
+        rows, columns = np.mgrid[:size, :size]
+        distance = np.hypot(rows - centre[0], columns - centre[1]) / radius
+        plane = plane + generator.uniform(-0.5, 0.4) / (1 + np.exp(8 * (distance - 1)))
+    return plane
+
+
+def procedural_image(size: int, generator: Generator) -> Image:
+    """One image: a mixture of two surfaces with scratches, shading, colour or grey, blur and sensor noise."""
+    first, second = (_SURFACES[i](size, generator) for i in generator.integers(0, len(_SURFACES), 2))
+    blend = fractal_noise(size, generator, 2.2) if generator.uniform() < 0.5 else np.float32(generator.uniform(0, 0.4))
+    plane = _scratch(first * (1 - blend) + second * blend, generator)
+    plane = plane * (0.6 + 0.6 * fractal_noise(size, generator, 2.6)) * generator.uniform(0.6, 1.2)
+    if generator.uniform() < 0.45:
+        image = np.repeat(plane[..., None], 3, axis=2)
+    else:
+        tint = generator.dirichlet((2.0, 2.0, 2.0)) * 3
+        other = second[..., None] * generator.uniform(0, 1, 3) * 0.4
+        image = plane[..., None] * tint * 0.8 + other
+    image = ndimage.gaussian_filter(image, (blur := generator.exponential(0.5), blur, 0))
+    grain = generator.normal(0, generator.exponential(0.015), (size, size, 1))
+    return (np.clip(image + grain, 0, 1) * 255).astype(np.uint8)

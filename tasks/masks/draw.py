@@ -1,0 +1,128 @@
+"""One mask for one sample: drawn from its source and placed in its clean image's foreground.
+
+In: a spec, its clean image, the reference masks. Out: a DrawnMask within the foreground, whose area is between
+`min_area` and `max_area` of the image. A source that gives no such mask makes way for strokes, and the DrawnMask
+says so. Why one place: whatever a shape comes from, the promises about it are checked here, once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tasks.contracts import TRAIN, DefectoryError, DrawnMask, InputImage, Mask, ReferenceMask, SampleSpec
+from tasks.masks.perlin import perlin_mask, pick_blobs
+from tasks.masks.place import cut_mask, place_mask
+from tasks.masks.reference import warp_reference
+from tasks.masks.strokes import stroke_mask
+from tasks.params import MasksParams
+from tasks.seeds import derive, numpy_generator
+
+if TYPE_CHECKING:
+    from tasks.inputs.store import Inputs
+
+STROKES, PERLIN, REFERENCE = "strokes", "perlin", "reference"
+
+CUT_SHARE = 0.35
+"""Of the strokes, those that may run off the object; the others end inside it."""
+LEAST_REACH = 0.3
+"""Strokes are shortened down to this over the tries, for foregrounds too narrow for a long one."""
+
+
+def draw_mask(
+    spec: SampleSpec, clean: InputImage, references: Sequence[ReferenceMask], params: MasksParams
+) -> DrawnMask:
+    """The mask of one sample. A pure function of its arguments; the randomness is the spec's seed's.
+
+    `references` may hold any category's; those of the spec's category are used, of its defect type where there
+    are any. Raises DefectoryError when neither the source nor strokes can be placed.
+    """
+    generator = numpy_generator(derive(spec.seed, "mask"))
+    pool = _preferred(spec, references)
+    for source in dict.fromkeys([spec.mask_source, STROKES]):
+        for attempt in range(params.max_tries):
+            drawn = _DRAWERS[source](clean.foreground, pool, params, generator, attempt)
+            if drawn is not None and _fits(drawn.mask, clean.foreground, params):
+                return drawn
+    raise DefectoryError(
+        f"sample {spec.sample_id}: no mask of {params.min_area:.2%} to {params.max_area:.2%} of the image fits the "
+        f"foreground of {clean.image_id} ({clean.foreground.mean():.2%} of the image) in {params.max_tries} tries; "
+        "look at that foreground, lower masks.min_area or raise masks.max_tries"
+    )
+
+
+def references_of(inputs: Inputs, pseudo: Iterable[ReferenceMask]) -> tuple[ReferenceMask, ...]:
+    """The masks that shapes may be taken from: the train split's real ones, then the pseudo-masks.
+
+    A pseudo-mask's `reference_id` is the `image_id` it was made from. Raises DefectoryError for one whose image
+    is not in the train split, for its shape would leak into the generator.
+    """
+    real = tuple(
+        ReferenceMask(defect.image_id, defect.category, defect.defect_type, defect.mask, pseudo=False)
+        for category in inputs.categories
+        for defect in inputs.defects(category, TRAIN)
+        if defect.mask is not None and defect.mask.any()
+    )
+    trained = {image.image_id for image in inputs.images if image.split == TRAIN}
+    made = tuple(reference for reference in pseudo if reference.mask.any())
+    for reference in made:
+        if reference.reference_id not in trained:
+            raise DefectoryError(
+                f"pseudo-mask {reference.reference_id}: its image is not in the train split; make pseudo-masks of "
+                "train images only, or make them again after the inputs have changed"
+            )
+    return real + made
+
+
+def _preferred(spec: SampleSpec, references: Sequence[ReferenceMask]) -> list[ReferenceMask]:
+    """The category's references of the spec's defect type, or all of the category's where there are none."""
+    category = [reference for reference in references if reference.category == spec.category]
+    alike = [reference for reference in category if reference.defect_type == spec.defect_type]
+    return sorted(alike or category, key=lambda reference: reference.reference_id)
+
+
+def _fits(mask: Mask, foreground: Mask, params: MasksParams) -> bool:
+    area = mask.mean()
+    return bool(params.min_area <= area <= params.max_area and not (mask & ~foreground).any())
+
+
+def _draw_perlin(
+    foreground: Mask, pool: list[ReferenceMask], params: MasksParams, generator: np.random.Generator, attempt: int
+) -> DrawnMask | None:
+    noise = perlin_mask(foreground.shape[0], generator) & foreground
+    area = foreground.size
+    blobs = pick_blobs(noise, generator, params.min_area * area, params.max_area * area)
+    return None if blobs is None else DrawnMask(blobs, PERLIN)
+
+
+def _draw_strokes(
+    foreground: Mask, pool: list[ReferenceMask], params: MasksParams, generator: np.random.Generator, attempt: int
+) -> DrawnMask | None:
+    reach = 1 - (1 - LEAST_REACH) * attempt / params.max_tries
+    size = foreground.shape[0]
+    shape = stroke_mask(size, generator, params.stroke_width, params.branch_probability, reach)
+    if generator.uniform() < CUT_SHARE:
+        placed = cut_mask(shape, foreground, generator)
+    else:
+        placed = place_mask(shape, foreground, generator, params.max_tries)
+    return None if placed is None else DrawnMask(placed, STROKES)
+
+
+def _draw_reference(
+    foreground: Mask, pool: list[ReferenceMask], params: MasksParams, generator: np.random.Generator, attempt: int
+) -> DrawnMask | None:
+    if not pool:
+        return None
+    reference = pool[generator.integers(len(pool))]
+    shape = warp_reference(reference.mask, generator, params.scale, params.rotation)
+    placed = place_mask(shape, foreground, generator, params.max_tries)
+    return None if placed is None else DrawnMask(placed, REFERENCE, reference.reference_id)
+
+
+_Drawer = Callable[
+    [Mask, list[ReferenceMask], MasksParams, np.random.Generator, int],
+    DrawnMask | None,
+]
+_DRAWERS: dict[str, _Drawer] = {PERLIN: _draw_perlin, STROKES: _draw_strokes, REFERENCE: _draw_reference}

@@ -1,0 +1,80 @@
+"""pseudo_masks.parquet: a dataset's pseudo-masks beside the images and anomaly maps they came from, to be looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tasks.contracts import Image, InputImage, Mask, ReferenceMask
+from tasks.masks.pseudo import Plane
+from tasks.shards.encode import decode_image, decode_mask, encode_image, encode_mask
+
+PSEUDO_MASKS = "pseudo_masks.parquet"
+_BRIGHTEST = 8.0
+"""The anomaly that is drawn white."""
+
+
+@dataclass(frozen=True)
+class PseudoMask:
+    """One image's row."""
+
+    image: InputImage
+    anomaly: Plane
+    found: Mask
+
+
+@dataclass(frozen=True)
+class StoredPseudoMask:
+    image_id: str
+    category: str
+    defect_type: str
+    image: Image
+    anomaly: Image
+    mask: Mask
+
+    def reference(self) -> ReferenceMask:
+        return ReferenceMask(self.image_id, self.category, self.defect_type, self.mask, pseudo=True)
+
+
+def write_pseudo_masks(path: Path, rows: Sequence[PseudoMask]) -> None:
+    """Rows sorted by image id; an anomaly map is kept as a grey picture."""
+    ordered = sorted(rows, key=lambda row: row.image.image_id)
+    table = pa.table(
+        {
+            "image_id": pa.array([row.image.image_id for row in ordered], pa.string()),
+            "category": pa.array([row.image.category for row in ordered], pa.string()),
+            "defect_type": pa.array([row.image.defect_type for row in ordered], pa.string()),
+            "image": pa.array([encode_image(row.image.image) for row in ordered], pa.binary()),
+            "anomaly": pa.array([encode_image(_picture(row.anomaly)) for row in ordered], pa.binary()),
+            "mask": pa.array([encode_mask(row.found) for row in ordered], pa.binary()),
+        }
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table, path, row_group_size=100, compression="NONE")
+
+
+def read_pseudo_masks(path: Path) -> list[StoredPseudoMask]:
+    """All rows; none where the file is absent, as for a system that makes no pseudo-masks."""
+    if not path.is_file():
+        return []
+    return [
+        StoredPseudoMask(
+            row["image_id"],
+            row["category"],
+            row["defect_type"],
+            decode_image(row["image"]),
+            decode_image(row["anomaly"]),
+            decode_mask(row["mask"]),
+        )
+        for row in pq.read_table(path).to_pylist()
+    ]
+
+
+def _picture(anomaly: Plane) -> Image:
+    grey = np.clip(anomaly / _BRIGHTEST, 0, 1) * 255
+    return np.repeat(grey.astype(np.uint8)[..., None], 3, axis=2)

@@ -1,0 +1,127 @@
+"""The plan: every sample and every shard of a dataset, known before anything is made.
+
+In: params and inputs. Out: SampleSpecs and ShardPlans. Pure, and fast enough to be made anew whenever it is needed:
+nobody stores a plan. A sample's spec depends on its own address and its category's images alone, so more samples,
+more categories or another shard size leave it as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, TypeVar
+
+from tasks.contracts import TRAIN, DefectoryError, SampleSpec, ShardPlan
+from tasks.params import Params, fingerprint
+from tasks.seeds import derive, seed_of
+
+if TYPE_CHECKING:
+    from tasks.inputs.store import Inputs
+
+CODE_VERSION = 1
+"""Raised whenever the code of a station changes the bytes of a shard, so that old shards are made again."""
+
+ANY_DEFECT = "defect"
+"""The defect type of samples in a category without a defect to learn from."""
+
+_Item = TypeVar("_Item")
+
+
+def plan_samples(params: Params, inputs: Inputs) -> tuple[SampleSpec, ...]:
+    """The specs of all samples, by category and index.
+
+    Raises DefectoryError for a category without a clean train image and for shares of mask sources that are all 0.
+    """
+    sources = _mask_sources(params)
+    return tuple(spec for category in inputs.categories for spec in _plan_category(params, inputs, category, sources))
+
+
+def plan_shards(params: Params, inputs: Inputs, model_sha256: str) -> tuple[ShardPlan, ...]:
+    """All samples in shards of `dataset.shard_size`, numbered from 0 in each category, each with its fingerprint.
+
+    The fingerprint leaves out what acts after painting (`select`) and what the input's and the model's hashes
+    stand for, and takes the dataset's size only through the shard's own specs.
+    """
+    shared = _shared_fingerprint(params, inputs, model_sha256)
+    size = params.dataset.shard_size
+    by_category: dict[str, list[SampleSpec]] = {}
+    for spec in plan_samples(params, inputs):
+        by_category.setdefault(spec.category, []).append(spec)
+    return tuple(
+        _shard(category, start // size, tuple(specs[start : start + size]), shared)
+        for category, specs in by_category.items()
+        for start in range(0, len(specs), size)
+    )
+
+
+def _shard(category: str, number: int, specs: tuple[SampleSpec, ...], shared: str) -> ShardPlan:
+    return ShardPlan(category, number, specs, fingerprint(shared, [asdict(spec) for spec in specs]))
+
+
+def _shared_fingerprint(params: Params, inputs: Inputs, model_sha256: str) -> str:
+    blocks = (params.inputs, params.masks, params.paint, params.adapt, params.score)
+    return fingerprint(CODE_VERSION, params.dataset.image_size, *blocks, inputs.sha256, model_sha256)
+
+
+def _plan_category(params: Params, inputs: Inputs, category: str, sources: list[tuple[str, float]]) -> list[SampleSpec]:
+    clean_ids = sorted(image.image_id for image in inputs.clean(category, TRAIN))
+    if not clean_ids:
+        raise DefectoryError(
+            f"category {category}: no clean image in the train split to paint on; "
+            "add clean images or raise inputs.clean_train_share"
+        )
+    types = sorted({image.defect_type for image in inputs.defects(category, TRAIN)}) or [ANY_DEFECT]
+    count = params.dataset.samples_per_category
+    return [_spec(params, category, index, clean_ids, types, sources) for index in range(count)]
+
+
+def _spec(
+    params: Params,
+    category: str,
+    index: int,
+    clean_ids: list[str],
+    types: list[str],
+    sources: list[tuple[str, float]],
+) -> SampleSpec:
+    seed = seed_of(params.dataset.seed, params.dataset.name, category, index, "sample")
+    low, high = params.paint.strength
+    return SampleSpec(
+        sample_id=f"{category}-{index:06d}",
+        dataset=params.dataset.name,
+        category=category,
+        defect_type=_pick(types, _uniform(seed, "defect_type")),
+        index=index,
+        clean_id=_pick(clean_ids, _uniform(seed, "clean")),
+        mask_source=_pick_by_share(sources, _uniform(seed, "mask_source")),
+        strength=low + (high - low) * _uniform(seed, "strength"),
+        seed=seed,
+    )
+
+
+def _uniform(seed: int, purpose: str) -> float:
+    """A number in [0, 1) straight from the address: a generator for one number each would take most of the time."""
+    return (derive(seed, purpose) >> 10) / 2**53
+
+
+def _pick(items: Sequence[_Item], uniform: float) -> _Item:
+    return items[int(uniform * len(items))]
+
+
+def _mask_sources(params: Params) -> list[tuple[str, float]]:
+    """Sources and shares that sum to 1, by name, so that their order in params.yaml means nothing."""
+    shares = params.masks.sources
+    total = sum(shares.values())
+    if total <= 0:
+        raise DefectoryError(
+            f"masks.sources: expected a share above 0, got {shares}; give one a share, such as 1"
+        )
+    return [(name, share / total) for name, share in sorted(shares.items())]
+
+
+def _pick_by_share(sources: list[tuple[str, float]], uniform: float) -> str:
+    reached = 0.0
+    for name, share in sources:
+        reached += share
+        if uniform < reached:
+            return name
+    return [name for name, share in sources if share > 0][-1]

@@ -1,0 +1,96 @@
+"""The Inception score and the ImageNet networks behind it.
+
+In: images; out: logits per image, and from many logits one score. A score carries its network's name (`score_name`)
+and is never set beside a score of another network.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.special import log_softmax
+from torch import Tensor, nn
+from torch.nn import functional
+
+from tasks.contracts import DefectoryError
+from tasks.seeds import numpy_generator
+from tasks.weights import efficientnet_lite0, inception_v3
+
+_LITE0_SIDE = 224
+
+
+class EfficientNetLite0(nn.Module):
+    """EfficientNet-Lite0 as it was trained: bilinear to 224 pixels, levels as (x - 127) / 128."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = efficientnet_lite0()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (n, 1000) of uint8 images (n, 3, height, width)."""
+        side = (_LITE0_SIDE, _LITE0_SIDE)
+        resized = functional.interpolate(images.float(), size=side, mode="bilinear", antialias=True)
+        return self.network((resized - 127) / 128)
+
+
+class InceptionV3(nn.Module):
+    """The Inception score's own network, as torch-fidelity has it (Salimans et al. 2016, TensorFlow's 2015 weights)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = inception_v3()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (n, 1008), without the last layer's bias, of uint8 images (n, 3, height, width)."""
+        return self.network(images)[0]
+
+
+CLASSIFIERS: dict[str, type[nn.Module]] = {"efficientnet_lite0": EfficientNetLite0, "inception_v3": InceptionV3}
+
+
+def score_name(classifier: str) -> str:
+    """The name that an Inception score of this network goes by: `is_efficientnet_lite0` or `is_inception_v3`."""
+    return f"is_{classifier}"
+
+
+def confidence_and_entropy(logits: NDArray) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The largest softmax probability and the entropy in nats of each row of logits (n, classes)."""
+    log_probabilities = log_softmax(np.asarray(logits, dtype=np.float64), axis=1)
+    probabilities = np.exp(log_probabilities)
+    return probabilities.max(axis=1), -(probabilities * log_probabilities).sum(axis=1)
+
+
+def inception_score(logits: NDArray, splits: int, seed: int) -> tuple[float, float]:
+    """Mean and standard deviation over the splits of the Inception score (Salimans et al. 2016).
+
+    The score of a split is exp(mean over its images of KL(p(y|x) || p(y))), from 1 to the number of classes; p(y) is
+    the split's mean. `logits` is (n, classes) and is dealt to the splits by a permutation drawn from `seed`.
+
+    Raises DefectoryError when there are fewer images than splits.
+    """
+    if not 1 <= splits <= len(logits):
+        raise DefectoryError(
+            f"the Inception score wants at least one image a split and got {len(logits)} images for {splits} splits; "
+            "ask for fewer splits or score more images"
+        )
+    order = numpy_generator(seed).permutation(len(logits))
+    bounds = [number * len(logits) // splits for number in range(splits + 1)]
+    parts = [logits[order[start:stop]] for start, stop in pairwise(bounds)]
+    scores = [_score_of_split(part) for part in parts]
+    return float(np.mean(scores)), float(np.std(scores))
+
+
+def _score_of_split(logits: NDArray) -> float:
+    log_probabilities = log_softmax(np.asarray(logits, dtype=np.float64), axis=1)
+    probabilities = np.exp(log_probabilities)
+    log_marginal = np.log(np.maximum(probabilities.mean(axis=0), np.finfo(np.float64).tiny))
+    divergence = (probabilities * (log_probabilities - log_marginal)).sum(axis=1)
+    return float(np.exp(divergence.mean()))
+
+
+def load_classifier(name: str, device: torch.device | str) -> nn.Module:
+    """The named network, in evaluation mode. Raises DefectoryError where its weights are missing."""
+    return CLASSIFIERS[name]().eval().to(device)

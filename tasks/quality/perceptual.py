@@ -1,0 +1,89 @@
+"""LPIPS v0.1 with AlexNet (Zhang et al., "The Unreasonable Effectiveness of Deep Features", CVPR 2018).
+
+Split in features and distance, which the usual packages are not: a feature is computed once and used for
+many distances, for spatial maps, for descriptors and for training losses.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from tasks.weights import alexnet_lpips_weights
+
+_SHIFT = (-0.030, -0.088, -0.188)
+_SCALE = (0.458, 0.448, 0.450)
+_TAPS = (1, 4, 7, 9, 11)
+"""The layers after whose ReLU a feature map is read."""
+
+
+class LPIPS(nn.Module):
+    """Distances between images of shape (n, 3, height, width) in [-1, 1]; height and width of at least 32."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(3, 64, 11, stride=4, padding=2),
+            nn.ReLU(),
+            nn.MaxPool2d(3, 2),
+            nn.Conv2d(64, 192, 5, padding=2),
+            nn.ReLU(),
+            nn.MaxPool2d(3, 2),
+            nn.Conv2d(192, 384, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(384, 256, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(256, 256, 3, padding=1),
+            nn.ReLU(),
+        )
+        weights = alexnet_lpips_weights()
+        convolutions = [layer for layer in self.layers if isinstance(layer, nn.Conv2d)]
+        for layer, position in zip(convolutions, (0, 3, 6, 8, 10), strict=True):
+            layer.load_state_dict({name: weights[f"features.{position}.{name}"] for name in ("weight", "bias")})
+        for number in range(len(_TAPS)):
+            self.register_buffer(f"head{number}", weights[f"lin{number}.weight"].sqrt().view(1, -1, 1, 1))
+        self.register_buffer("shift", torch.tensor(_SHIFT).view(1, 3, 1, 1))
+        self.register_buffer("scale", torch.tensor(_SCALE).view(1, 3, 1, 1))
+        self.requires_grad_(False).eval()
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """Five maps (n, channels, h, w), unit-normalised over channels and weighted by the square root of the heads.
+
+        The LPIPS distance of two images is the sum over the maps of the mean over positions of the squared
+        Euclidean distance over channels.
+        """
+        maps = []
+        hidden = (images - self.shift) / self.scale
+        for number, layer in enumerate(self.layers):
+            hidden = layer(hidden)
+            if number in _TAPS:
+                unit = hidden / (hidden.norm(dim=1, keepdim=True) + 1e-10)
+                maps.append(unit * getattr(self, f"head{len(maps)}"))
+        return maps
+
+    def forward(self, first: Tensor, second: Tensor) -> Tensor:
+        """The distance of each pair, shape (n,)."""
+        return lpips_distance(self.features(first), self.features(second))
+
+    def spatial(self, first: Tensor, second: Tensor) -> Tensor:
+        """The distance of each pair by position, shape (n, height, width); its mean is close to `forward`."""
+        size = first.shape[-2:]
+        pairs = zip(self.features(first), self.features(second), strict=True)
+        maps = [(a - b).square().sum(dim=1, keepdim=True) for a, b in pairs]
+        larger = [functional.interpolate(m, size=size, mode="bilinear", align_corners=False) for m in maps]
+        return torch.stack(larger).sum(dim=0).squeeze(1)
+
+
+def lpips_distance(first: list[Tensor], second: list[Tensor]) -> Tensor:
+    """The LPIPS distance between two sets of `LPIPS.features`, shape (n,)."""
+    layers = [(a - b).square().sum(dim=1).mean(dim=(1, 2)) for a, b in zip(first, second, strict=True)]
+    return torch.stack(layers).sum(dim=0)
+
+
+@cache
+def shared_lpips() -> LPIPS:
+    """One network a process: building it costs more than using it."""
+    return LPIPS()

@@ -1,0 +1,88 @@
+"""Where a shard lies on disk, and how a file gets there whole or not at all.
+
+In: a plan's name and bytes. Out: three files a shard, of which the done-marker is the last one written. A process can
+die between any two steps: what then lies under a final name is complete, and what is not carries a temporary name.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from tasks.contracts import DefectoryError, ShardPlan
+
+PARTIAL = ".partial"
+"""The ending of a file that is being written; `sweep_stale` removes what a dead process left."""
+
+
+@dataclass(frozen=True)
+class ShardFiles:
+    """The files of one shard of candidates."""
+
+    images: Path
+    scores: Path
+    marker: Path
+
+    @property
+    def data(self) -> tuple[Path, Path]:
+        return self.images, self.scores
+
+
+def shard_files(root: Path, plan: ShardPlan) -> ShardFiles:
+    return named_files(root, plan.name)
+
+
+def named_files(root: Path, name: str) -> ShardFiles:
+    """The files of the shard `name`, which reads `<category>/<number:05d>`."""
+    base = root / name
+    return ShardFiles(*(base.with_name(base.name + ending) for ending in (".parquet", ".scores.parquet", ".done.json")))
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Put `data` under `path` so that a reader sees the old file or the new one, even after a power cut.
+
+    The temporary name holds the process number, so that two processes at the same file do not write into one another.
+    Raises DefectoryError naming the path when the disk is full or refuses.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)  # noqa: PTH105 (spelt as the system call whose atomicity is relied on)
+        _sync_folder(path.parent)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise DefectoryError(_describe(path, len(data), error)) from error
+
+
+def remove(path: Path) -> None:
+    """Remove a file for good, so that it does not come back after a power cut."""
+    if path.exists():
+        path.unlink()
+        _sync_folder(path.parent)
+
+
+def sha256_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync_folder(folder: Path) -> None:
+    """A rename is only durable once the folder that holds the name is."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _describe(path: Path, size: int, error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"{path}: no disk space left for {size / 1e6:.1f} MB; free some and resume, what is finished is kept"
+    return f"{path}: could not be written ({error.strerror or error}); check the folder's permissions and resume"

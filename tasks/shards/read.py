@@ -1,0 +1,101 @@
+"""Candidates from disk: which shards are done, their scores as one table, and single rows with their pictures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from tasks.contracts import DefectoryError, ShardPlan
+from tasks.shards.files import ShardFiles, named_files, shard_files
+
+_MARKER_ENDING = ".done.json"
+
+
+@dataclass(frozen=True)
+class Marker:
+    """What a done-marker vouches for."""
+
+    fingerprint: str
+    files: dict[str, tuple[int, str]]
+    """Size in bytes and SHA-256 by file name."""
+    painted: int
+    failed: int
+
+
+def read_marker(path: Path) -> Marker | None:
+    """The marker at `path`; None where there is none or it is torn, which both mean: not done."""
+    try:
+        content = json.loads(path.read_bytes())
+        files = {name: (int(file["bytes"]), str(file["sha256"])) for name, file in content["files"].items()}
+        return Marker(str(content["fingerprint"]), files, int(content["painted"]), int(content["failed"]))
+    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def is_done(root: Path, plan: ShardPlan) -> bool:
+    """Whether the shard was finished under the plan's fingerprint and its files are there in full length.
+
+    Contents are not hashed, so that asking is cheap; `verify_shards` does.
+    """
+    files = shard_files(root, plan)
+    marker = read_marker(files.marker)
+    return marker is not None and marker.fingerprint == plan.fingerprint and _has_files(files, marker)
+
+
+def done_shards(root: Path) -> list[str]:
+    """The names of the shards below `root` that have a done-marker, sorted."""
+    markers = sorted(root.glob(f"*/*{_MARKER_ENDING}"))
+    return [f"{path.parent.name}/{path.name.removesuffix(_MARKER_ENDING)}" for path in markers]
+
+
+def read_scores(
+    root: Path, plans: Iterable[ShardPlan] | None = None, columns: Sequence[str] | None = None
+) -> pd.DataFrame:
+    """The scores of the shards of `plans` (or of all that are done), one row a planned sample, and each row's `shard`.
+
+    `columns` picks some of `SCORES_SCHEMA`; without it all but the logits are read, which are 2 kB a sample.
+    Raises DefectoryError where there is no shard to read, or one cannot be read.
+    """
+    names = done_shards(root) if plans is None else [plan.name for plan in plans]
+    if not names:
+        raise DefectoryError(f"{root}: no finished shard of candidates; run `defectory run` first")
+    return pa.concat_tables([_scores_of(root, name, columns) for name in names]).to_pandas()
+
+
+def read_rows(root: Path, plan: ShardPlan, sample_ids: Iterable[str]) -> pa.Table:
+    """The rows of `IMAGES_SCHEMA` with these samples' pictures, in the shard's order.
+
+    Raises DefectoryError where the shard cannot be read.
+    """
+    table = _read(shard_files(root, plan).images, None)
+    return table.filter(pc.is_in(table["sample_id"], pa.array(sorted(sample_ids), pa.string())))
+
+
+def _has_files(files: ShardFiles, marker: Marker) -> bool:
+    if set(marker.files) != {path.name for path in files.data}:
+        return False
+    return all(path.is_file() and path.stat().st_size == marker.files[path.name][0] for path in files.data)
+
+
+def _scores_of(root: Path, name: str, columns: Sequence[str] | None) -> pa.Table:
+    table = _read(named_files(root, name).scores, columns)
+    if columns is None:
+        table = table.drop_columns("logits")
+    return table.append_column("shard", pa.repeat(pa.scalar(name), len(table)))
+
+
+def _read(path: Path, columns: Sequence[str] | None) -> pa.Table:
+    try:
+        return pq.ParquetFile(path).read(columns=None if columns is None else list(columns))
+    except (OSError, pa.ArrowException) as error:
+        reason = str(error).splitlines()[0]
+        raise DefectoryError(
+            f"{path}: cannot be read ({reason}); `defectory verify` names the damaged shards"
+        ) from error

@@ -1,0 +1,143 @@
+"""One finished shard of candidates to disk: pictures, scores, and last of all the done-marker.
+
+In: a plan, its candidates and its failures, which together are all of the plan's samples. Out: byte-stable files; the
+same shard written twice, or after a crash at any point, has the same SHA-256. Measured time is therefore not in them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from tasks.contracts import Candidate, DefectoryError, Failure, SampleSpec, ShardPlan
+from tasks.shards.encode import IMAGE_ROWS, encode_image, encode_mask, encode_table, sha256
+from tasks.shards.files import remove, shard_files, write_atomic
+
+SCORES = (
+    "lpips_to_clean",
+    "lpips_inside",
+    "change_inside",
+    "outside_max_abs",
+    "outside_mean_abs",
+    "seam_contrast",
+    "class_confidence",
+    "class_entropy",
+    "intended_area",
+    "effective_area",
+)
+"""The scores of every candidate; areas are shares of the image."""
+
+IMAGES_SCHEMA = pa.schema(
+    [("sample_id", pa.string()), ("image", pa.binary()), ("mask", pa.binary()), ("effective_mask", pa.binary())]
+)
+"""`mask` is the intended mask, `effective_mask` what changed."""
+
+SCORES_SCHEMA = pa.schema(
+    [
+        *((name, pa.string()) for name in ("sample_id", "dataset", "category", "defect_type")),
+        ("index", pa.int64()),
+        *((name, pa.string()) for name in ("clean_id", "mask_source")),
+        ("strength", pa.float64()),
+        ("seed", pa.int64()),
+        ("error", pa.string()),
+        *((name, pa.string()) for name in ("reference_id", "clean_sha256", "license", "source", "prompt")),
+        *((name, pa.string()) for name in ("model_sha256", "params_fingerprint")),
+        *((name, pa.int32()) for name in ("width", "height")),
+        *((name, pa.string()) for name in ("image_sha256", "mask_sha256", "effective_mask_sha256")),
+        *((name, pa.float64()) for name in SCORES),
+        ("logits", pa.list_(pa.float16())),
+        ("descriptor", pa.list_(pa.float16())),
+    ]
+)
+"""One row a planned sample; a failed one has an `error` and nulls after it."""
+
+
+def write_shard(root: Path, plan: ShardPlan, candidates: Sequence[Candidate], failures: Sequence[Failure]) -> None:
+    """Write the shard's files below `root`, the done-marker last.
+
+    Raises DefectoryError when candidates and failures are not exactly the plan's samples, or the disk refuses.
+    """
+    _check_complete(plan, candidates, failures)
+    pictures = {candidate.spec.sample_id: _pictures(candidate) for candidate in candidates}
+    rows = [_scored(plan, candidate, pictures[candidate.spec.sample_id]) for candidate in candidates]
+    rows += [_spec(failure.spec) | {"error": f"{failure.station}: {failure.error}"} for failure in failures]
+    rows.sort(key=lambda row: row["index"])
+    made = [pictures[row["sample_id"]] for row in rows if row["sample_id"] in pictures]
+    images = encode_table(pa.Table.from_pylist(made, IMAGES_SCHEMA), IMAGE_ROWS)
+    scores = encode_table(pa.Table.from_pylist(rows, SCORES_SCHEMA))
+    files = shard_files(root, plan)
+    # An older marker would vouch for the new files while they are half written.
+    remove(files.marker)
+    write_atomic(files.images, images)
+    write_atomic(files.scores, scores)
+    record = {
+        path.name: {"bytes": len(data), "sha256": sha256(data)}
+        for path, data in zip(files.data, (images, scores), strict=True)
+    }
+    write_atomic(files.marker, _marker(plan, record, len(candidates), len(failures)))
+
+
+def _marker(plan: ShardPlan, files: dict[str, dict[str, Any]], painted: int, failed: int) -> bytes:
+    content = {"fingerprint": plan.fingerprint, "files": files, "painted": painted, "failed": failed}
+    return (json.dumps(content, indent=1, sort_keys=True) + "\n").encode()
+
+
+def _check_complete(plan: ShardPlan, candidates: Sequence[Candidate], failures: Sequence[Failure]) -> None:
+    planned = sorted(spec.sample_id for spec in plan.specs)
+    given = sorted([made.spec.sample_id for made in candidates] + [lost.spec.sample_id for lost in failures])
+    if planned == given:
+        return
+    missing = sorted(set(planned) - set(given))
+    strange = sorted(set(given) - set(planned))
+    twice = sorted({sample_id for sample_id in given if given.count(sample_id) > 1})
+    raise DefectoryError(
+        f"shard {plan.name}: expected each of its {len(planned)} planned samples once, as candidate or failure; "
+        f"missing {missing}, not planned {strange}, given twice {twice}"
+    )
+
+
+def _pictures(candidate: Candidate) -> dict[str, Any]:
+    return {
+        "sample_id": candidate.spec.sample_id,
+        "image": encode_image(candidate.image),
+        "mask": encode_mask(candidate.mask),
+        "effective_mask": encode_mask(candidate.effective_mask),
+    }
+
+
+def _spec(spec: SampleSpec) -> dict[str, Any]:
+    return {
+        "sample_id": spec.sample_id,
+        "dataset": spec.dataset,
+        "category": spec.category,
+        "defect_type": spec.defect_type,
+        "index": spec.index,
+        "clean_id": spec.clean_id,
+        "mask_source": spec.mask_source,
+        "strength": spec.strength,
+        "seed": spec.seed,
+    }
+
+
+def _scored(plan: ShardPlan, candidate: Candidate, pictures: dict[str, Any]) -> dict[str, Any]:
+    height, width = candidate.mask.shape
+    return {
+        **_spec(candidate.spec),
+        "reference_id": candidate.reference_id,
+        "clean_sha256": candidate.clean_sha256,
+        "license": candidate.license,
+        "source": candidate.source,
+        "prompt": candidate.prompt,
+        "model_sha256": candidate.model_sha256,
+        "params_fingerprint": plan.fingerprint,
+        "width": width,
+        "height": height,
+        **{f"{name}_sha256": sha256(pictures[name]) for name in ("image", "mask", "effective_mask")},
+        **{name: candidate.scores[name] for name in SCORES},
+        "logits": candidate.logits.astype("float16"),
+        "descriptor": candidate.descriptor.astype("float16"),
+    }

@@ -1,0 +1,171 @@
+"""The S3 store of a remote: list, read, hash and probe it, with errors that say what to do next.
+
+In: a remote's address (`s3://bucket/prefix`) and the server's endpoint. The key comes from the
+environment or a profile, as boto3 finds it; it is never an argument, so it is in no message.
+Why not boto3 alone: its errors name an API call, where a user needs the variable, bucket or address.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    HTTPClientError,
+    NoCredentialsError,
+    ProfileNotFound,
+)
+from botocore.exceptions import (
+    ConnectionError as UnreachableError,
+)
+
+from tasks.contracts import DefectoryError
+
+KEY_VARIABLES = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+CHECKSUM_VARIABLES = {
+    # Since 1.36 boto3 sends checksum headers by default, which many S3 servers other than Amazon's refuse.
+    "AWS_REQUEST_CHECKSUM_CALCULATION": "when_required",
+    "AWS_RESPONSE_CHECKSUM_VALIDATION": "when_required",
+}
+_REFUSED = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "AccessDenied", "Forbidden", "403", "ExpiredToken"}
+_NO_BUCKET = {"NoSuchBucket", "404"}
+_FULL = {"InsufficientStorage", "QuotaExceeded", "XMinioStorageFull", "507"}
+_READ_SIZE = 8 << 20
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """What a listing tells about one object."""
+
+    size: int
+    """Bytes."""
+    etag: str
+    """The content's MD5 in hex where the object came in one part; holds a `-` where it came in several."""
+
+
+class Store:
+    """One bucket and prefix of an S3 server. Keys are relative to the prefix."""
+
+    def __init__(self, url: str, endpoint: str | None = None) -> None:
+        """Raises DefectoryError when `url` is no `s3://bucket/prefix` or `endpoint` no http address."""
+        self.bucket, self.prefix = _split(url)
+        self.url, self.endpoint = url, endpoint
+        self._client = _client(endpoint)
+
+    def listing(self, below: str = "") -> dict[str, StoredObject]:
+        """Every object whose key begins with `below`, by key."""
+        with self._clear_errors("list"):
+            pages = self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=self.bucket, Prefix=self._key(below), PaginationConfig={"PageSize": 1000}
+            )
+            return {
+                item["Key"].removeprefix(self._key("")): StoredObject(item["Size"], item["ETag"].strip('"'))
+                for page in pages
+                for item in page.get("Contents", [])
+            }
+
+    def read(self, key: str) -> bytes:
+        with self._clear_errors("read", key):
+            body: bytes = self._client.get_object(Bucket=self.bucket, Key=self._key(key))["Body"].read()
+            return body
+
+    def md5(self, key: str) -> str:
+        """The MD5 of an object's bytes, in hex, read in pieces."""
+        digest = hashlib.md5(usedforsecurity=False)
+        with self._clear_errors("read", key):
+            body = self._client.get_object(Bucket=self.bucket, Key=self._key(key))["Body"]
+            for piece in body.iter_chunks(_READ_SIZE):
+                digest.update(piece)
+        return digest.hexdigest()
+
+    def delete(self, key: str) -> None:
+        with self._clear_errors("delete", key):
+            self._client.delete_object(Bucket=self.bucket, Key=self._key(key))
+
+    def check_readable(self) -> None:
+        """Raises DefectoryError when the server, the key or the bucket is not as it should be."""
+        with self._clear_errors("list"):
+            self._client.list_objects_v2(Bucket=self.bucket, Prefix=self._key(""), MaxKeys=1)
+
+    def probe(self) -> None:
+        """Put, get and delete one small object: after this, a push fails for lack of space or network only."""
+        self.check_readable()
+        key, content = f".probe-{secrets.token_hex(8)}", secrets.token_bytes(64)
+        with self._clear_errors("write", key):
+            self._client.put_object(Bucket=self.bucket, Key=self._key(key), Body=content)
+        try:
+            if self.read(key) != content:
+                raise DefectoryError(f"the store at {self._where()} does not return the bytes it was given")
+        finally:
+            self.delete(key)
+
+    def _key(self, key: str) -> str:
+        return f"{self.prefix}/{key}" if self.prefix else key
+
+    def _where(self) -> str:
+        return self.endpoint or f"s3://{self.bucket}"
+
+    @contextmanager
+    def _clear_errors(self, action: str, key: str = "") -> Iterator[None]:
+        try:
+            yield
+        except ClientError as error:
+            raise DefectoryError(self._refusal(error, action, key)) from None
+        except NoCredentialsError:
+            raise DefectoryError(
+                f"no key for the store at {self._where()}: set {KEY_VARIABLES}, or AWS_PROFILE"
+            ) from None
+        except (HTTPClientError, UnreachableError) as error:
+            raise DefectoryError(
+                f"the store at {self._where()} does not answer ({type(error).__name__}): "
+                "start it, or correct the remote's endpoint"
+            ) from None
+        except BotoCoreError as error:
+            raise DefectoryError(f"the store at {self._where()}: cannot {action} {key or self.url}: {error}") from None
+
+    def _refusal(self, error: ClientError, action: str, key: str) -> str:
+        code = str(error.response.get("Error", {}).get("Code", "unknown"))
+        where = self._where()
+        if code in _REFUSED:
+            return f"the store at {where} refuses the key ({code}): check {KEY_VARIABLES}, and its rights to {action}"
+        if code == "NoSuchKey":
+            return f"the store at {where} has no object {key} below {self.url}: push the version again"
+        if code in _NO_BUCKET:
+            return f"the store at {where} has no bucket '{self.bucket}': create it, or correct the remote's address"
+        if code in _FULL:
+            return f"the store at {where} has no space left ({code}): free some, then run this again"
+        return f"the store at {where} cannot {action} {key or self.url} ({code})"
+
+
+def _split(url: str) -> tuple[str, str]:
+    parts = urlsplit(url)
+    if parts.scheme != "s3" or not parts.netloc:
+        # With an https address dvc says "everything is up to date" and uploads nothing.
+        raise DefectoryError(
+            f"remote address {url!r}: expected s3://bucket/prefix; the server's http address is the endpoint"
+        )
+    return parts.netloc, parts.path.strip("/")
+
+
+def _client(endpoint: str | None) -> Any:
+    if endpoint is not None and urlsplit(endpoint).scheme not in ("http", "https"):
+        raise DefectoryError(f"endpoint {endpoint!r}: expected an address such as http://127.0.0.1:8333")
+    mode = {key.removeprefix("AWS_").lower(): value for key, value in CHECKSUM_VARIABLES.items()} if endpoint else {}
+    config = Config(connect_timeout=5, read_timeout=60, retries={"max_attempts": 2, "mode": "standard"}, **mode)
+    try:
+        session = boto3.Session()
+        region = session.region_name or "us-east-1"
+        return session.client("s3", endpoint_url=endpoint, region_name=region, config=config)
+    except ProfileNotFound as error:
+        raise DefectoryError(f"{error}: correct AWS_PROFILE, or set {KEY_VARIABLES}") from None
+    except (BotoCoreError, ValueError) as error:
+        raise DefectoryError(f"endpoint {endpoint!r} cannot be used: {error}") from None

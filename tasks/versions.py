@@ -1,0 +1,179 @@
+"""Read a released version: a torch Dataset over its manifest, and what a git tag says it is.
+
+In: a release folder (`manifest.parquet` and the shards it names), or a tag in a checkout into which the
+release was pulled. Out: images, masks and labels. Why apart from dvc: a training machine needs torch,
+pyarrow and pillow to read a version, and git to know which one it has.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as parquet
+import torch
+import yaml
+from PIL import Image as PillowImage
+from torch.utils.data import Dataset
+
+from tasks.contracts import DefectoryError
+
+RELEASE = "data/release"
+_COLUMNS = ["sample_id", "category", "defect_type", "shard", "row", "image_sha256", "mask_sha256"]
+
+
+@dataclass(frozen=True)
+class LockedOutput:
+    """A directory that a version holds, as dvc.lock records it."""
+
+    path: str
+    """Relative to the repository."""
+    md5: str
+    """Of the directory's listing, with dvc's ending `.dir`."""
+    size: int
+    """Bytes of all files together."""
+    files: int
+
+
+def locked_outputs(lock: str) -> tuple[LockedOutput, ...]:
+    """The directories in the text of a dvc.lock, in its order."""
+    stages = (yaml.safe_load(lock) or {}).get("stages", {})
+    outputs = [output for stage in stages.values() for output in stage.get("outs", [])]
+    return tuple(
+        LockedOutput(output["path"], output["md5"], output["size"], output["nfiles"])
+        for output in outputs
+        if output.get("md5", "").endswith(".dir")
+    )
+
+
+def outputs_of(repo: Path, tag: str) -> dict[str, LockedOutput]:
+    """What the git tag `tag` holds, by path. Raises DefectoryError naming the tags there are."""
+    shown = _git(repo, "show", f"refs/tags/{tag}:dvc.lock")
+    if shown is None:
+        tags = (_git(repo, "tag", "--list") or "").split()
+        raise DefectoryError(f"{repo}: no version is tagged {tag!r}; tags here: {', '.join(tags) or 'none'}")
+    return {output.path: output for output in locked_outputs(shown)}
+
+
+def _git(repo: Path, *arguments: str) -> str | None:
+    try:
+        result = subprocess.run(["git", *arguments], cwd=repo, capture_output=True, encoding="utf-8")
+    except FileNotFoundError:
+        raise DefectoryError(f"cannot run git in {repo}: install git, and give an existing checkout") from None
+    return result.stdout if result.returncode == 0 else None
+
+
+class ReleaseDataset(Dataset[dict[str, Any]]):
+    """The samples of a release folder, in the manifest's order.
+
+    An item is a dict of `image` (uint8 tensor, (3, height, width), RGB), `mask` (bool tensor, (height,
+    width), True in the defect), `label` (int, an index into `.labels`, the release's defect types in
+    alphabetical order) and `sample_id`. `transform` takes and returns such a dict.
+    Holds no open file, so that it can be handed to the workers of a DataLoader.
+    """
+
+    def __init__(self, folder: Path, transform: Callable[[dict[str, Any]], Any] | None = None) -> None:
+        """Raises DefectoryError when the manifest or one of the shards it names is not there."""
+        self.folder, self.transform = folder, transform
+        self._rows = _read_manifest(folder)
+        self.labels = tuple(sorted({row["defect_type"] for row in self._rows}))
+        self.categories = tuple(sorted({row["category"] for row in self._rows}))
+        missing = sorted(shard for shard in {row["shard"] for row in self._rows} if not (folder / shard).is_file())
+        if missing:
+            raise DefectoryError(f"{folder}: {len(missing)} shards are missing, the first is {missing[0]}: pull again")
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: int) -> Any:
+        row = self._rows[index]
+        image, mask = self._encoded(row)
+        item = {
+            "image": torch.from_numpy(_decode(image, "RGB")).permute(2, 0, 1).contiguous(),
+            "mask": torch.from_numpy(_decode(mask, "L") > 127),
+            "label": self.labels.index(row["defect_type"]),
+            "sample_id": row["sample_id"],
+        }
+        return self.transform(item) if self.transform else item
+
+    def damaged(self) -> Iterator[str]:
+        """Read every sample; yields a line for each whose bytes are not those that the manifest hashed."""
+        for row in self._rows:
+            image, mask = self._encoded(row)
+            for name, content in (("image", image), ("mask", mask)):
+                if hashlib.sha256(content).hexdigest() != row[f"{name}_sha256"]:
+                    yield f"{row['sample_id']}: its {name} in {row['shard']} is not the one in the manifest"
+
+    def _encoded(self, row: dict[str, Any]) -> tuple[bytes, bytes]:
+        path = str(self.folder / row["shard"])
+        group, offset = _locate(_group_sizes(path), row["row"], path)
+        stored = _read_group(path, group)[offset]
+        if stored["sample_id"] != row["sample_id"]:
+            raise DefectoryError(f"{path}: row {row['row']} holds {stored['sample_id']}, expected {row['sample_id']}")
+        return stored["image"]["bytes"], stored["mask"]["bytes"]
+
+
+def open_release(tag: str, repo: Path, transform: Callable[[dict[str, Any]], Any] | None = None) -> ReleaseDataset:
+    """The Dataset of the version `tag`, read from a checkout into which its release was pulled.
+
+    Raises DefectoryError when there is no such tag, nothing was pulled, or another version is there.
+    """
+    output = outputs_of(repo, tag).get(RELEASE)
+    if output is None:
+        raise DefectoryError(f"{repo}: the tag {tag!r} holds no {RELEASE}")
+    folder = repo / RELEASE
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    if not files:
+        raise DefectoryError(f"{folder} is empty: pull the version first: defectory pull {tag}")
+    lock = locked_outputs((repo / "dvc.lock").read_text(encoding="utf-8"))
+    whole = len(files) == output.files and sum(path.stat().st_size for path in files) == output.size
+    if output not in lock or not whole:
+        raise DefectoryError(f"{folder} is not the version {tag!r}, or not all of it: defectory pull {tag}")
+    return ReleaseDataset(folder, transform)
+
+
+def _read_manifest(folder: Path) -> list[dict[str, Any]]:
+    path = folder / "manifest.parquet"
+    try:
+        rows: list[dict[str, Any]] = parquet.read_table(path, columns=_COLUMNS).to_pylist()
+    except FileNotFoundError:
+        raise DefectoryError(f"{path}: no manifest; give a release folder, pulled or just made") from None
+    except (OSError, ValueError, KeyError) as error:
+        raise DefectoryError(f"{path}: not a manifest: {str(error).splitlines()[0]}") from None
+    if not rows:
+        raise DefectoryError(f"{path}: the release holds no sample")
+    return rows
+
+
+@lru_cache(maxsize=1024)
+def _group_sizes(path: str) -> tuple[int, ...]:
+    metadata = parquet.read_metadata(path)
+    return tuple(metadata.row_group(group).num_rows for group in range(metadata.num_row_groups))
+
+
+@lru_cache(maxsize=4)  # a group is some 10 MB; reading in the manifest's order decodes each one once
+def _read_group(path: str, group: int) -> list[dict[str, Any]]:
+    with parquet.ParquetFile(path) as file:
+        rows: list[dict[str, Any]] = file.read_row_group(group, columns=["sample_id", "image", "mask"]).to_pylist()
+        return rows
+
+
+def _locate(sizes: tuple[int, ...], row: int, path: str) -> tuple[int, int]:
+    """The row group of a shard's row, and the row's place in it."""
+    for group, size in enumerate(sizes):
+        if row < size:
+            return group, row
+        row -= size
+    raise DefectoryError(f"{path}: the manifest names a row beyond its {sum(sizes)} rows: pull again")
+
+
+def _decode(content: bytes, mode: str) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    with PillowImage.open(io.BytesIO(content)) as image:
+        return np.array(image.convert(mode), dtype=np.uint8)

@@ -1,0 +1,30 @@
+"""What tests of several stations share: one real S3 store for the session, and a tiny release."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from flows.local_store import StoreKey, local_store
+
+KEY = StoreKey("tester", "a-secret-of-the-tests")
+
+
+@pytest.fixture(scope="session")
+def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a SeaweedFS that runs as long as the tests do."""
+    with local_store(tmp_path_factory.mktemp("store"), KEY.access_key, KEY.secret_key) as address:
+        yield address
+
+
+@pytest.fixture
+def key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> StoreKey:
+    """The store's key in the environment, and nothing of the user's own settings."""
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "DVC_STAGE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    for name, value in KEY.environment().items():
+        monkeypatch.setenv(name, value)
+    return KEY

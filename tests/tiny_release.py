@@ -1,0 +1,76 @@
+"""Writes a release of a few samples, with the columns that readers of a version use.
+
+Also the stand-in for the stages of a workspace: `python -m tests.tiny_release candidates|release`
+reads params.yaml in the working directory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as parquet
+import yaml
+from PIL import Image
+
+SIZE = 32
+TYPES = ("scratch", "crack")
+
+
+def pictures(index: int) -> tuple[np.ndarray, np.ndarray]:
+    """The image (uint8, SIZE x SIZE x 3) and the mask (bool) of one sample."""
+    generator = np.random.default_rng(index)
+    mask = np.zeros((SIZE, SIZE), bool)
+    mask[index % 8 : index % 8 + 5, 3:11] = True
+    return generator.integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8), mask
+
+
+def write_release(folder: Path, samples: int, rows_per_group: int = 3) -> None:
+    """`samples` samples of one category in one shard, and the manifest."""
+    rows = [_row(index) for index in range(samples)]
+    shard = folder / "images" / "cell" / "00000.parquet"
+    shard.parent.mkdir(parents=True, exist_ok=True)
+    stored = [{name: row[name] for name in ("sample_id", "image", "mask")} for row in rows]
+    parquet.write_table(pa.Table.from_pylist(stored), shard, row_group_size=rows_per_group)
+    listed = [{name: value for name, value in row.items() if name not in ("image", "mask")} for row in rows]
+    parquet.write_table(pa.Table.from_pylist(listed), folder / "manifest.parquet")
+
+
+def _row(index: int) -> dict[str, object]:
+    encoded = [_png(picture) for picture in pictures(index)]
+    name = f"cell-{index:06d}"
+    return {
+        "sample_id": name,
+        "category": "cell",
+        "defect_type": TYPES[index % 2],
+        "shard": "images/cell/00000.parquet",
+        "row": index,
+        "image_sha256": hashlib.sha256(encoded[0]).hexdigest(),
+        "mask_sha256": hashlib.sha256(encoded[1]).hexdigest(),
+        "image": {"bytes": encoded[0], "path": f"{name}.png"},
+        "mask": {"bytes": encoded[1], "path": f"{name}_mask.png"},
+    }
+
+
+def _png(picture: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, format="PNG")
+    return file.getvalue()
+
+
+def main() -> None:
+    stage = sys.argv[1]
+    samples = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))["dataset"]["samples_per_category"]
+    if stage == "release":
+        write_release(Path("data/release"), samples)
+    else:
+        Path("data/candidates").mkdir(parents=True, exist_ok=True)
+        Path("data/candidates/00000.bin").write_bytes(bytes(range(samples)) * 100)
+
+
+if __name__ == "__main__":
+    main()
