@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 from prefect import Task, task
 from prefect.cache_policies import NO_CACHE
-from prefect.task_runners import ThreadPoolTaskRunner
+from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from tasks.contracts import DefectoryError
 
@@ -26,7 +26,7 @@ PUBLISH_TIMEOUT_SECONDS = 24 * 3600
 PUBLISH_SCHEDULE = "0 2 * * *"
 
 
-def background() -> ThreadPoolTaskRunner[object]:
+def background() -> TaskRunner[Any]:
     """Two threads beside the model's: one draws the next shard's masks, one writes the previous shard."""
     return ThreadPoolTaskRunner(max_workers=2)
 

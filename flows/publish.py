@@ -55,12 +55,10 @@ def publish(repo: Path, tag: str | None = None, announce: Callable[[str], None] 
         name, is_new = _name_version(repo, tag, _release_of(outputs))
         if is_new:
             verify(repo / RELEASE)
-    before = store.listing(CONTENT)
     with clock.step("dvc push"):
-        dvc(repo, "push")
-    with clock.step("check of the remote"):
-        check = _check(store, outputs, repo)
-    pushed_files, pushed_bytes = added(before, store.listing(CONTENT))
+        before = store.listing(CONTENT)
+        check = push(repo, store, outputs, is_new)
+        pushed_files, pushed_bytes = added(before, store.listing(CONTENT))
     with clock.step("tag"):
         _commit_and_tag(repo, name, is_new)
     return Publication(name, is_new, pushed_files, pushed_bytes, check.objects, clock.seconds)
@@ -94,10 +92,10 @@ def verify(release: Path) -> None:
     )
 
 
-def _check(store: Store, outputs: tuple[LockedOutput, ...], repo: Path) -> RemoteCheck:
-    """Check the remote; what is missing or wrong there is pushed once more before that is an error."""
+def push(repo: Path, store: Store, outputs: tuple[LockedOutput, ...], is_new: bool) -> RemoteCheck:
+    """Push what the store lacks and check that it has all then; raises DefectoryError naming what it has not."""
     check = check_remote(store, outputs, repo)
-    if check.problems:
+    if check.problems or is_new:
         forget(store, check.problems)
         dvc(repo, "push")
         check = check_remote(store, outputs, repo)

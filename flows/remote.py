@@ -24,9 +24,8 @@ class Problem:
 
     text: str
     """Names the file of the version, the object, and what is the matter."""
-    key: str
-    listing_key: str
-    """Of the directory's listing that the object belongs to."""
+    stale: tuple[str, ...]
+    """Objects in the store that keep dvc from sending it again: the wrong one, and its directory's listing."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,9 @@ def check_remote(store: Store, outputs: Iterable[LockedOutput], repo: Path | Non
             expected |= {item.key: item for item in _files_of(store, output, repo)}
     troubles = ((item, _trouble(store, listing, item)) for item in expected.values())
     problems = [
-        Problem(f"{item.name}: {item.key} {text}", item.key, item.listing_key) for item, text in troubles if text
+        Problem(f"{item.name}: {item.key} {text}", tuple({item.key, item.listing_key} & listing.keys()))
+        for item, text in troubles
+        if text
     ]
     return RemoteCheck(len(expected), tuple(problems))
 
@@ -80,7 +81,7 @@ def forget(store: Store, problems: Iterable[Problem]) -> None:
     dvc takes a directory whose listing is in the store for a whole one and never looks at its files again:
     so the listing goes too. Nothing is lost, the push that follows has all of it.
     """
-    for key in {key for problem in problems for key in (problem.key, problem.listing_key)}:
+    for key in {key for problem in problems for key in problem.stale}:
         store.delete(key)
 
 

@@ -21,10 +21,11 @@ from urllib.request import ProxyHandler, build_opener
 
 from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
+from flows.processes import supervised
 from tasks.contracts import DefectoryError
 
 _HOST = "127.0.0.1"
-_START_SECONDS, _STOP_SECONDS = 90.0, 15.0
+_START_SECONDS = 90.0
 
 
 @contextmanager
@@ -52,17 +53,14 @@ def prefect_server() -> Iterator[str]:
 @contextmanager
 def embedded_server(port: int | None = None) -> Iterator[str]:
     """Run a server on loopback, at a free port unless one is given, with its database and log in PREFECT_HOME."""
-    home = Path(PREFECT_HOME.value())
-    home.mkdir(parents=True, exist_ok=True)
-    port = port or _free_port()
+    log = Path(PREFECT_HOME.value()) / "server.log"
+    port = _free_port(port)
     address = f"http://{_HOST}:{port}/api"
-    process = _start(port, home / "server.log")
-    try:
-        _wait_until_up(process, address, home / "server.log")
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", _HOST, "--port", str(port)]
+    with supervised(command, log) as process:
+        _wait_until_up(process, address, log)
         with _reporting_to(address):
             yield address
-    finally:
-        _stop(process)
 
 
 @contextmanager
@@ -113,19 +111,6 @@ def _running_here() -> str | None:
     return address if answers(address) else None
 
 
-def _start(port: int, log: Path) -> subprocess.Popen[bytes]:
-    server = [sys.executable, "-m", "prefect", "server", "start", "--host", _HOST, "--port", str(port)]
-    with log.open("wb") as output:
-        # A session of its own: Ctrl-C reaches the run first, and the run then stops the server.
-        return subprocess.Popen(
-            [sys.executable, "-m", "flows.supervise", *server],
-            stdin=subprocess.PIPE,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-
-
 def _wait_until_up(process: subprocess.Popen[bytes], address: str, log: Path) -> None:
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline:
@@ -137,20 +122,13 @@ def _wait_until_up(process: subprocess.Popen[bytes], address: str, log: Path) ->
     raise DefectoryError(f"the Prefect server did not answer in {_START_SECONDS:.0f} s: see {log}")
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    """Ask it to stop by closing its supervisor's input; kill what does not."""
-    assert process.stdin is not None
-    process.stdin.close()
-    try:
-        process.wait(_STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-
-
-def _free_port() -> int:
+def _free_port(wanted: int | None) -> int:
     with socket.socket() as listener:
-        listener.bind((_HOST, 0))
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port in TIME_WAIT is free
+        try:
+            listener.bind((_HOST, wanted or 0))
+        except OSError:
+            raise DefectoryError(f"port {wanted} of this machine is taken: give another one") from None
         return int(listener.getsockname()[1])
 
 

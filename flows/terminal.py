@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from tasks.contracts import DefectoryError
 
@@ -21,42 +21,52 @@ _LINE_SECONDS = 10.0
 output = Console(soft_wrap=True, highlight=False)
 errors = Console(stderr=True, soft_wrap=True, highlight=False)
 
-Report = Callable[[int, int], None]
-"""Called with how much is done and how much there is in all."""
+Report = Callable[[str, int, int], None]
+"""(what is being done, how much of it is done, how much there is in all)."""
 
 
 @contextmanager
-def progress(title: str) -> Iterator[Report]:
-    """Show how far a step is for as long as the block lasts."""
+def progress() -> Iterator[Report]:
+    """Show how far each thing is that is reported while the block lasts."""
     if not output.is_terminal:
-        yield _Lines(title)
+        yield _Lines()
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=output) as bars:
-        bar = bars.add_task(title, total=None)
-        yield lambda done, total: bars.update(bar, completed=done, total=total)
+    with Progress(*columns, console=output) as shown:
+        yield _Bars(shown)
+
+
+class _Bars:
+    """A bar for each thing; it appears with the first report."""
+
+    def __init__(self, shown: Progress) -> None:
+        self._shown = shown
+        self._bars: dict[str, TaskID] = {}
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        if what not in self._bars:
+            self._bars[what] = self._shown.add_task(what, total=total)
+        self._shown.update(self._bars[what], completed=done, total=total)
 
 
 class _Lines:
-    """A line at the first report, at the last, and at most every ten seconds between."""
+    """A line at a thing's first report, at its last, and at most every ten seconds between."""
 
-    def __init__(self, title: str) -> None:
-        self._title = title
-        self._start = time.monotonic()
-        self._first_done: int | None = None
+    def __init__(self) -> None:
+        self._begun: dict[str, tuple[int, float]] = {}
         self._last_line = float("-inf")
 
-    def __call__(self, done: int, total: int) -> None:
+    def __call__(self, what: str, done: int, total: int) -> None:
         now = time.monotonic()
-        if self._first_done is None:
-            self._first_done, self._start = done, now
-        if now - self._last_line >= _LINE_SECONDS or done >= total:
+        is_new = what not in self._begun
+        first, start = self._begun.setdefault(what, (done, now))
+        if is_new or done >= total or now - self._last_line >= _LINE_SECONDS:
             self._last_line = now
-            output.print(f"{self._title}: {done} of {total}{self._left(done, total, now - self._start)}")
+            output.print(f"{what}: {done} of {total}{_left(done - first, total - done, now - start)}", markup=False)
 
-    def _left(self, done: int, total: int, seconds: float) -> str:
-        made = done - (self._first_done or 0)
-        return f", about {duration((total - done) * seconds / made)} left" if made and done < total else ""
+
+def _left(made: int, missing: int, seconds: float) -> str:
+    return f", about {duration(missing * seconds / made)} left" if made > 0 and missing > 0 else ""
 
 
 def duration(seconds: float) -> str:

@@ -87,7 +87,7 @@ class InputsParams(Block):
     clean_train_share: Share = 0.8
     defect_train_share: Share = 0.34
     """Of the physical objects, which the generator may see; the rest is kept for testing."""
-    near_duplicate_distance: Annotated[float, Field(ge=0.0)] = 0.02
+    near_duplicate_distance: Annotated[float, Field(ge=0.0)] = 0.03
     """Images whose descriptors are nearer than this are joined into one group."""
     max_pixels: Count = 64_000_000
 

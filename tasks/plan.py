@@ -9,14 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from tasks.contracts import TRAIN, DefectoryError, SampleSpec, ShardPlan
+from tasks.inputs.store import Inputs
 from tasks.params import Params, fingerprint
 from tasks.seeds import derive, seed_of
-
-if TYPE_CHECKING:
-    from tasks.inputs.store import Inputs
 
 CODE_VERSION = 1
 """Raised whenever the code of a station changes the bytes of a shard, so that old shards are made again."""
@@ -39,8 +37,8 @@ def plan_samples(params: Params, inputs: Inputs) -> tuple[SampleSpec, ...]:
 def plan_shards(params: Params, inputs: Inputs, model_sha256: str) -> tuple[ShardPlan, ...]:
     """All samples in shards of `dataset.shard_size`, numbered from 0 in each category, each with its fingerprint.
 
-    The fingerprint leaves out what acts after painting (`select`) and what the input's and the model's hashes
-    stand for, and takes the dataset's size only through the shard's own specs.
+    The fingerprint leaves out what acts after painting (`select`) and what the model's hash stands for, and takes
+    the dataset's size only through the shard's own specs. It keeps `inputs`, for licences are no pixels.
     """
     shared = _shared_fingerprint(params, inputs, model_sha256)
     size = params.dataset.shard_size
@@ -112,9 +110,7 @@ def _mask_sources(params: Params) -> list[tuple[str, float]]:
     shares = params.masks.sources
     total = sum(shares.values())
     if total <= 0:
-        raise DefectoryError(
-            f"masks.sources: expected a share above 0, got {shares}; give one a share, such as 1"
-        )
+        raise DefectoryError(f"masks.sources: expected a share above 0, got {shares}; give one a share, such as 1")
     return [(name, share / total) for name, share in sorted(shares.items())]
 
 

@@ -112,9 +112,11 @@ class ReleaseDataset(Dataset[dict[str, Any]]):
                     yield f"{row['sample_id']}: its {name} in {row['shard']} is not the one in the manifest"
 
     def _encoded(self, row: dict[str, Any]) -> tuple[bytes, bytes]:
-        path = str(self.folder / row["shard"])
-        group, offset = _locate(_group_sizes(path), row["row"], path)
-        stored = _read_group(path, group)[offset]
+        path = self.folder / row["shard"]
+        state = path.stat()  # part of what is cached: the file may be another one the next time
+        shard = _Shard(str(path), state.st_mtime_ns, state.st_ino, state.st_size)
+        group, offset = _locate(_group_sizes(shard), row["row"], shard.path)
+        stored = _read_group(shard, group)[offset]
         if stored["sample_id"] != row["sample_id"]:
             raise DefectoryError(f"{path}: row {row['row']} holds {stored['sample_id']}, expected {row['sample_id']}")
         return stored["image"]["bytes"], stored["mask"]["bytes"]
@@ -152,15 +154,25 @@ def _read_manifest(folder: Path) -> list[dict[str, Any]]:
     return rows
 
 
+@dataclass(frozen=True)
+class _Shard:
+    """A file at one moment."""
+
+    path: str
+    modified: int
+    inode: int
+    size: int
+
+
 @lru_cache(maxsize=1024)
-def _group_sizes(path: str) -> tuple[int, ...]:
-    metadata = parquet.read_metadata(path)
+def _group_sizes(shard: _Shard) -> tuple[int, ...]:
+    metadata = parquet.read_metadata(shard.path)
     return tuple(metadata.row_group(group).num_rows for group in range(metadata.num_row_groups))
 
 
 @lru_cache(maxsize=4)  # a group is some 10 MB; reading in the manifest's order decodes each one once
-def _read_group(path: str, group: int) -> list[dict[str, Any]]:
-    with parquet.ParquetFile(path) as file:
+def _read_group(shard: _Shard, group: int) -> list[dict[str, Any]]:
+    with parquet.ParquetFile(shard.path) as file:
         rows: list[dict[str, Any]] = file.read_row_group(group, columns=["sample_id", "image", "mask"]).to_pylist()
         return rows
 

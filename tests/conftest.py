@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from flows.local_store import StoreKey, local_store
 
 KEY = StoreKey("tester", "a-secret-of-the-tests")

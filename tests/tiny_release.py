@@ -1,14 +1,13 @@
 """Writes a release of a few samples, with the columns that readers of a version use.
 
-Also the stand-in for the stages of a workspace: `python -m tests.tiny_release candidates|release`
-reads params.yaml in the working directory.
+Also the stand-in for the release stage of a workspace: `python -m tests.tiny_release` reads params.yaml
+in the working directory.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -62,15 +61,7 @@ def _png(picture: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def main() -> None:
-    stage = sys.argv[1]
-    samples = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))["dataset"]["samples_per_category"]
-    if stage == "release":
-        write_release(Path("data/release"), samples)
-    else:
-        Path("data/candidates").mkdir(parents=True, exist_ok=True)
-        Path("data/candidates/00000.bin").write_bytes(bytes(range(samples)) * 100)
-
-
 if __name__ == "__main__":
-    main()
+    write_release(
+        Path("data/release"), yaml.safe_load(Path("params.yaml").read_text("utf-8"))["dataset"]["samples_per_category"]
+    )

@@ -36,10 +36,10 @@ def blend(inside: Tensor, outside: Tensor, weight: Tensor) -> Tensor:
 
 
 def feather_weights(mask: Mask, feather: int) -> np.ndarray:
-    """1 on the mask, falling along a half cosine to 0 at `feather` + 1 pixels from it; float32 (height, width)."""
+    """1 on the mask, falling along a half cosine, and exactly 0 beyond `feather` pixels from it; float32 (height, width)."""
     distance = ndimage.distance_transform_edt(~mask)
     ramp = np.clip(distance / (feather + 1), 0.0, 1.0)
-    return (0.5 + 0.5 * np.cos(np.pi * ramp)).astype(np.float32)
+    return np.where(distance > feather, 0.0, 0.5 + 0.5 * np.cos(np.pi * ramp)).astype(np.float32)
 
 
 def paste(result: Image, clean: Image, mask: Mask, feather: int) -> Image:

@@ -124,7 +124,7 @@ class Trainer:
         tensors |= {f"average.{i}": p.contiguous() for i, p in enumerate(self.average.shadow_params)}
         for i, parameter in enumerate(self.trained):
             state = self.optimizer.state[parameter]
-            tensors |= {f"optimizer.{i}.{name}": value for name, value in state.items()}
+            tensors |= {f"optimizer.{i}.{name}": value.contiguous() for name, value in state.items()}
         temporary = path.with_suffix(".partial")
         save_file(tensors, temporary, metadata={"step": str(self.step), "made_from": made_from})
         temporary.replace(path)

@@ -29,7 +29,7 @@ _MIN_CONTRAST = 8.0
 """Grey levels between background and object, below which there is no telling them apart."""
 _MIN_PIECE = 0.1
 """Of the largest piece: smaller ones are dirt on the table."""
-_FIXTURED = 0.8
+_FIXTURED = 0.9
 """Median intersection over union with the average's outline, from which on all objects are said to lie alike."""
 _PLAUSIBLE = (0.05, 0.97)
 """Of the image: a foreground beyond this is a failure, and the whole image is taken."""
@@ -88,7 +88,6 @@ def _common_outline(average: Grey, relative: Sequence[Grey], level: float) -> Ma
     outline = _object(average, level)
     found = [_object(each, level) for each in relative]
     overlaps = [(outline & each).sum() / max(1, (outline | each).sum()) for each in found]
-    print(np.quantile(overlaps,[0,.1,.25,.5,.75]).round(3))
     return outline if np.median(overlaps) >= _FIXTURED else None
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.contracts import SkippedInput
+from tasks.contracts import CLEAN, SkippedInput
 from tasks.params import SourceParams
 
 
@@ -32,6 +32,10 @@ class ListedImage:
     @property
     def label(self) -> tuple[str, str]:
         return self.category, self.defect_type
+
+    @property
+    def is_clean(self) -> bool:
+        return self.defect_type == CLEAN
 
     @property
     def image_id(self) -> str:

@@ -8,20 +8,17 @@ says so. Why one place: whatever a shape comes from, the promises about it are c
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tasks.contracts import TRAIN, DefectoryError, DrawnMask, InputImage, Mask, ReferenceMask, SampleSpec
+from tasks.inputs.store import Inputs
 from tasks.masks.perlin import perlin_mask, pick_blobs
 from tasks.masks.place import cut_mask, place_mask
 from tasks.masks.reference import warp_reference
 from tasks.masks.strokes import stroke_mask
 from tasks.params import MasksParams
 from tasks.seeds import derive, numpy_generator
-
-if TYPE_CHECKING:
-    from tasks.inputs.store import Inputs
 
 STROKES, PERLIN, REFERENCE = "strokes", "perlin", "reference"
 

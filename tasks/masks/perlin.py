@@ -62,7 +62,8 @@ def perlin_mask(size: int, generator: np.random.Generator) -> Mask:
 def pick_blobs(mask: Mask, generator: np.random.Generator, min_pixels: float, max_pixels: float) -> Mask | None:
     """One blob of `mask` and up to three of its nearest neighbours, or None where no choice fits the limits.
 
-    A blob is chosen first with a probability in proportion to its area. The result holds `min_pixels` to `max_pixels` pixels in 1 to 4 connected blobs.
+    The first is drawn with a probability in proportion to its area. The result holds `min_pixels` to `max_pixels`
+    pixels in 1 to 4 connected blobs.
     """
     labels, _ = ndimage.label(mask)
     sizes = np.bincount(labels.ravel())

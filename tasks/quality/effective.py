@@ -24,6 +24,11 @@ def distance_to(mask: Mask) -> NDArray[np.float64]:
     return np.asarray(ndimage.distance_transform_edt(~mask))
 
 
+def within(distance: NDArray[np.float64], pixels: int) -> Mask:
+    """The mask and the ring around it: the places at most so many pixels from the mask."""
+    return distance <= pixels
+
+
 def change(image: Image, clean: Image) -> NDArray[np.int16]:
     """The absolute difference of each pixel and channel, (height, width, 3)."""
     return np.abs(image.astype(np.int16) - clean.astype(np.int16))

@@ -17,7 +17,7 @@ from torch import Tensor
 from tasks.contracts import DefectoryError, Image, Mask
 from tasks.params import ScoreParams
 from tasks.quality.descriptor import describe
-from tasks.quality.effective import change, distance_to, effective_mask, max_where, mean_where
+from tasks.quality.effective import change, distance_to, effective_mask, max_where, mean_where, within
 from tasks.quality.inception import confidence_and_entropy, load_classifier
 from tasks.quality.perceptual import LPIPS
 from tasks.quality.seam import seam_contrast
@@ -103,7 +103,7 @@ class Scorer:
         self, image: Image, clean: Image, mask: Mask, feather: int, perceived: _Perceived, place: int
     ) -> Scores:
         distance = distance_to(mask)
-        reach = distance <= feather
+        reach = within(distance, feather)
         difference = change(image, clean)
         effective = effective_mask(difference, reach, self._params.change_threshold)
         logits = perceived.logits[place]

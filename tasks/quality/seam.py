@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.contracts import Image, Mask
-from tasks.quality.effective import distance_to
+from tasks.quality.effective import distance_to, within
 
 _BLEND = 6.0
 """Pixels over which an inconspicuous blend spreads its contrast."""
@@ -53,9 +53,9 @@ def seam_contrast(image: Image, clean: Image, distance: NDArray[np.float64], fea
 def _regions(distance: NDArray[np.float64], feather: int) -> Iterator[Mask]:
     """The regions whose borders are judged, from the mask outwards."""
     core = distance_to(distance > 0) > _THIN
-    beyond_lines = np.maximum(distance_to(core) - _THIN, 0)
-    for reach in range(feather + 1):
-        yield (beyond_lines if reach < _THIN else distance) <= reach
+    wide = distance_to(distance_to(core) <= _THIN)
+    for pixels in range(feather + 1):
+        yield within(wide if pixels < _THIN else distance, pixels)
 
 
 def _steepness(result: Levels, twin: Levels, region: Mask, allowed: float) -> float:

@@ -7,10 +7,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from tasks.contracts import DefectoryError, ShardPlan
 from tasks.shards.files import ShardFiles, named_files, shard_files
@@ -37,6 +39,15 @@ def read_marker(path: Path) -> Marker | None:
         return Marker(str(content["fingerprint"]), files, int(content["painted"]), int(content["failed"]))
     except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
         return None
+
+
+def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """The table, or some of its columns, of a Parquet file. Raises DefectoryError where it cannot be read."""
+    try:
+        return pq.ParquetFile(path).read(columns=None if columns is None else list(columns))
+    except (OSError, pa.ArrowException) as error:
+        reason = str(error).splitlines()[0]
+        raise DefectoryError(f"{path}: cannot be read ({reason}); `defectory verify` says what to do") from error
 
 
 def is_done(root: Path, plan: ShardPlan) -> bool:
@@ -69,12 +80,21 @@ def read_scores(
     return pa.concat_tables([_scores_of(root, name, columns) for name in names]).to_pandas()
 
 
+def read_logits(root: Path, samples: pd.DataFrame) -> NDArray[np.float16]:
+    """The logits (n, classes) of n samples, a table with `sample_id` and `shard`; their order is the shards'."""
+    names = sorted(set(samples["shard"]))
+    table = pa.concat_tables([_scores_of(root, name, ["sample_id", "logits"]) for name in names])
+    wanted = pc.is_in(table["sample_id"], pa.array(samples["sample_id"], pa.string()))
+    logits = table.filter(wanted)["logits"].combine_chunks()
+    return logits.flatten().to_numpy().reshape(len(logits), -1)
+
+
 def read_rows(root: Path, plan: ShardPlan, sample_ids: Iterable[str]) -> pa.Table:
     """The rows of `IMAGES_SCHEMA` with these samples' pictures, in the shard's order.
 
     Raises DefectoryError where the shard cannot be read.
     """
-    table = _read(shard_files(root, plan).images, None)
+    table = read_table(shard_files(root, plan).images)
     return table.filter(pc.is_in(table["sample_id"], pa.array(sorted(sample_ids), pa.string())))
 
 
@@ -85,17 +105,7 @@ def _has_files(files: ShardFiles, marker: Marker) -> bool:
 
 
 def _scores_of(root: Path, name: str, columns: Sequence[str] | None) -> pa.Table:
-    table = _read(named_files(root, name).scores, columns)
+    table = read_table(named_files(root, name).scores, columns)
     if columns is None:
         table = table.drop_columns("logits")
     return table.append_column("shard", pa.repeat(pa.scalar(name), len(table)))
-
-
-def _read(path: Path, columns: Sequence[str] | None) -> pa.Table:
-    try:
-        return pq.ParquetFile(path).read(columns=None if columns is None else list(columns))
-    except (OSError, pa.ArrowException) as error:
-        reason = str(error).splitlines()[0]
-        raise DefectoryError(
-            f"{path}: cannot be read ({reason}); `defectory verify` names the damaged shards"
-        ) from error

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from tasks.contracts import Mask
-from tasks.quality.effective import change, distance_to, effective_mask, max_where, mean_where
-from tests.quality.pastes import disc, photograph, plain, sticker
+from tasks.quality.effective import change, distance_to, effective_mask, max_where, mean_where, within
+from tests.quality.pastes import blend, disc, photograph, plain, sticker
 
 EVERYWHERE = np.ones((256, 256), dtype=bool)
 
@@ -29,7 +29,7 @@ def test_a_defect_smaller_than_its_mask_gives_the_smaller_effective_mask() -> No
 
 def test_change_beyond_the_reach_is_never_effective() -> None:
     clean = plain()
-    reach = distance_to(disc(radius=10)) <= 6
+    reach = within(distance_to(disc(radius=10)), 6)
     effective = effective_mask(change(sticker(clean, disc(radius=40), 30), clean), reach, threshold=8)
     assert np.array_equal(effective, reach)
 
@@ -61,6 +61,16 @@ def test_distance_is_euclidean_and_infinite_for_an_empty_mask() -> None:
     distance = distance_to(mask)
     assert distance[0, 0] == 0
     assert distance[3, 4] == 5
+
+
+@pytest.mark.parametrize("feather", [0, 1, 6, 13])
+def test_the_ring_is_exactly_where_a_paste_may_change_the_clean_image(feather: int) -> None:
+    clean, mask = np.zeros((256, 256, 3), np.uint8), disc()
+    changed = blend(clean, mask, 255, feather).any(axis=2)
+    ring = within(distance_to(mask), feather)
+    assert not changed[~ring].any()
+    assert changed[ring].mean() > 0.97
+    assert ring[128, 152 + feather]
 
 
 def test_means_and_maxima_of_nothing_are_zero() -> None:

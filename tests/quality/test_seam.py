@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tasks.contracts import Image
-from tasks.quality.effective import distance_to
+from tasks.quality.effective import distance_to, within
 from tasks.quality.seam import seam_contrast
 from tests.quality.pastes import blend, disc, photograph, plain, sticker
 
@@ -41,7 +41,7 @@ def test_a_sticker_on_texture_shows_more_than_its_blend() -> None:
 
 def test_a_hard_edge_at_the_end_of_the_ring_shows_too() -> None:
     clean = plain()
-    widened = sticker(clean, distance_to(MASK) <= FEATHER, 60)
+    widened = sticker(clean, within(distance_to(MASK), FEATHER), 60)
     assert seam(widened, clean) > 3.0
     assert seam(widened, clean, feather=0) < 1.5
 
@@ -64,7 +64,7 @@ def test_the_sharp_edge_of_a_crack_is_no_seam_unless_it_lies_in_a_patch(width: i
     crack[100 : 100 + width, 30:220] = True
     distance = distance_to(crack)
     assert seam_contrast(sticker(clean, crack, 40), clean, distance, FEATHER) < 1.5
-    patch = distance <= FEATHER
+    patch = within(distance, FEATHER)
     assert seam_contrast(sticker(clean, patch, 40), clean, distance, FEATHER) > 3.0
 
 

@@ -1,0 +1,128 @@
+"""`defectory`: the verbs of the line. Each does only what is missing, and ends with 0 or with one clear line.
+
+Whatever takes long to import is imported by the verb that needs it, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.terminal import output, run_to_status
+from flows.workspace import PARAMS, ROOT
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="A few clean photographs in, a versioned dataset of synthetic industrial anomalies with pixel masks out.",
+)
+
+ParamsOption = Annotated[Path, typer.Option("--params", help="What to make.")]
+RootOption = Annotated[Path, typer.Option("--root", help="Where the data are.")]
+RepoOption = Annotated[Path, typer.Option("--repo", help="The dataset's git and dvc repository.")]
+
+
+@app.command()
+def plan(params: ParamsOption = PARAMS, root: RootOption = ROOT) -> None:
+    """Show what would be made, how long it takes and how much disk it needs."""
+    from flows import tables
+
+    raise typer.Exit(run_to_status(lambda: tables.show_plan(params, root)))
+
+
+@app.command()
+def run(params: ParamsOption = PARAMS, root: RootOption = ROOT) -> None:
+    """Run the whole line: inputs, train, generate, release."""
+    from flows.factory import factory
+    from flows.stage import recorded
+
+    raise typer.Exit(run_to_status(lambda: recorded(factory, params, root)))
+
+
+@app.command()
+def status(params: ParamsOption = PARAMS, root: RootOption = ROOT) -> None:
+    """Show what is done and what is missing."""
+    from flows import tables
+
+    raise typer.Exit(run_to_status(lambda: tables.show_status(params, root)))
+
+
+@app.command()
+def resume(params: ParamsOption = PARAMS, root: RootOption = ROOT) -> None:
+    """Finish an interrupted run without reading the inputs again."""
+    from flows.factory import resume as rest_of_the_line
+    from flows.stage import recorded
+
+    raise typer.Exit(run_to_status(lambda: recorded(rest_of_the_line, params, root)))
+
+
+@app.command()
+def release(params: ParamsOption = PARAMS, root: RootOption = ROOT) -> None:
+    """Select anew from the candidates, without painting: after a change of the thresholds, for example."""
+    from flows.release import release as select_and_describe
+    from flows.stage import recorded
+
+    raise typer.Exit(run_to_status(lambda: recorded(select_and_describe, params, root)))
+
+
+@app.command()
+def publish(
+    tag: Annotated[str | None, typer.Option(help="The version's name; numbered where none is given.")] = None,
+    repo: RepoOption = Path(),
+) -> None:
+    """Bring the data up to date, push them to the store, check them there, and tag the version."""
+    from flows import versions
+
+    raise typer.Exit(run_to_status(lambda: versions.publish_here(repo, tag)))
+
+
+@app.command()
+def verify(params: ParamsOption = PARAMS, root: RootOption = ROOT) -> None:
+    """Hash every candidate shard and every released sample, and name what is damaged or missing."""
+    from flows import versions
+
+    raise typer.Exit(run_to_status(lambda: versions.verify_here(params, root)))
+
+
+@app.command()
+def pull(
+    tag: Annotated[str, typer.Argument(help="The version.")],
+    destination: Annotated[Path, typer.Argument(help="A new or empty folder.")],
+    repo: Annotated[str, typer.Option(help="A folder or an address of the dataset's repository.")] = ".",
+    endpoint: Annotated[str | None, typer.Option(help="The store's address, where it differs here.")] = None,
+) -> None:
+    """Bring a published version into a fresh folder."""
+    from flows import versions
+
+    raise typer.Exit(run_to_status(lambda: versions.pull_here(tag, repo, destination, endpoint)))
+
+
+@app.command()
+def doctor(params: ParamsOption = PARAMS, root: RootOption = ROOT, repo: RepoOption = Path()) -> None:
+    """Check params, sources, weights, disk, git, remote and store; say what to do."""
+    from flows import tables
+
+    raise typer.Exit(run_to_status(lambda: tables.show_findings(params, root, repo)))
+
+
+@app.command()
+def up(
+    folder: Annotated[Path, typer.Option(help="Where runs work.")] = Path(),
+    port: Annotated[int, typer.Option(help="Of the server and its UI.")] = 4200,
+) -> None:
+    """Start a Prefect server, its UI and a worker on this machine, until Ctrl-C."""
+    from flows.deploy import serve
+
+    output.print("starting the server ...")
+    raise typer.Exit(run_to_status(lambda: serve(folder, port)))
+
+
+def main() -> None:
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""How long a run will take and how much disk it needs, before it begins.
+
+From what this workspace has measured where it has run, else from stated defaults of a machine with two cores.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flows.overview import Overview
+from flows.workspace import Workspace
+from tasks.params import Params
+
+_REFERENCE_PIXELS = 256 * 256
+SECONDS_PER_INPUT = 0.02
+SECONDS_PER_CODEC_STEP = 0.35
+SECONDS_PER_DENOISER_STEP = 0.3
+SECONDS_PER_SAMPLE = 1.0
+SECONDS_PER_RELEASED_SAMPLE = 0.05
+BYTES_PER_SAMPLE = 90_000
+"""Of a lossless 256 px image; the seconds are of that size too. All but the training scale with the pixels."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    seconds: dict[str, float]
+    """By stage; 0 where nothing is missing."""
+    bytes: int
+    measured: bool
+    """Whether the seconds a sample are this workspace's own."""
+
+    @property
+    def total_seconds(self) -> float:
+        return sum(self.seconds.values())
+
+
+def estimate(params: Params, overview: Overview, workspace: Workspace) -> Estimate:
+    scale = params.dataset.image_size**2 / _REFERENCE_PIXELS
+    measured = _measured_seconds(workspace)
+    training = SECONDS_PER_CODEC_STEP * params.codec.fine_tune_steps + SECONDS_PER_DENOISER_STEP * params.denoiser.steps
+    samples = sum(category.samples for category in overview.categories.values())
+    missing = overview.missing_samples
+    seconds = {
+        "inputs": 0.0 if overview.inputs_read else SECONDS_PER_INPUT * scale * overview.input_images,
+        "train": 0.0 if overview.model_sha256 else training,
+        "generate": missing * (measured or SECONDS_PER_SAMPLE * scale),
+        "release": SECONDS_PER_RELEASED_SAMPLE * scale * samples if missing or not overview.metrics else 0.0,
+    }
+    # Each sample lies on disk twice, as a candidate and released.
+    return Estimate(seconds, round(2 * missing * _bytes_per_sample(workspace, scale)), measured is not None)
+
+
+def _measured_seconds(workspace: Workspace) -> float | None:
+    """Wall seconds of a sample's model path in the workspace's own shards; the other stations run beside it."""
+    shards = workspace.read_timings("generate").get("shards", {}).values()
+    samples = sum(shard.get("samples", 0) for shard in shards)
+    model = sum(shard.get(station, 0.0) for shard in shards for station in ("paint", "adapt", "score"))
+    return model / samples if samples and model else None
+
+
+def _bytes_per_sample(workspace: Workspace, scale: float) -> float:
+    shards = list(workspace.candidates.glob("*/*[0-9].parquet"))
+    samples = sum(shard.get("samples", 0) for shard in workspace.read_timings("generate").get("shards", {}).values())
+    if not shards or not samples:
+        return BYTES_PER_SAMPLE * scale
+    return sum(path.stat().st_size for path in shards) / samples

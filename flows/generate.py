@@ -1,0 +1,159 @@
+"""Generate: every planned shard that is not done yet is painted, scored and written.
+
+In: inputs and models. Out: the candidates. The model works on one shard at a time while the next one's masks are drawn
+and the previous one is written behind it; there is never more than one ahead and one behind, so memory stays bounded.
+Killed anywhere, it goes on with the first shard that has no done-marker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+
+from prefect import flow
+from prefect.futures import PrefectFuture
+
+from flows import policy
+from flows.stage import run_stage
+from flows.stations import MODEL_STATIONS, STATIONS, DrawnShard, Line, ScoredShard, adapt, masks, pack, paint, score
+from flows.terminal import Report, progress
+from flows.timing import peak_memory
+from flows.workspace import PARAMS, ROOT, Workspace
+from tasks.contracts import DefectoryError, Failure, ShardPlan
+from tasks.params import load_params
+from tasks.shards.files import shard_files
+from tasks.shards.read import is_done, read_marker, read_scores
+from tasks.shards.sweep import sweep_stale
+from tasks.shards.write import write_shard
+
+
+@dataclass(frozen=True)
+class GenerateReport:
+    """What a run has made; the samples of earlier runs are not in it."""
+
+    shards: int
+    samples: int
+    lost: dict[str, str]
+    """The shards that could not be made, and why."""
+
+
+@flow(name="generate", task_runner=policy.background(), persist_result=False)
+def generate(params: Path = PARAMS, root: Path = ROOT) -> GenerateReport:
+    """Make what is missing of the plan. Raises DefectoryError when too large a share of it could not be made."""
+    workspace = Workspace(root)
+    line = Line(load_params(params), workspace)
+    sweep_stale(line.candidates, line.plans)
+    missing = [plan for plan in line.plans if not is_finished(line.candidates, plan)]
+    if not missing:
+        return GenerateReport(0, 0, {})
+    with progress() as report:
+        counter = _Counter(line.plans, missing, report)
+        lost = dict(_make(line, missing, counter))
+        lost = dict(_make(line, list(lost), counter))
+    for plan, error in lost.items():
+        write_shard(line.candidates, plan, [], [Failure(spec, "generate", error) for spec in plan.specs])
+    _record(line, workspace)
+    _check_failures(line)
+    return GenerateReport(len(missing), sum(len(plan.specs) for plan in missing), {p.name: e for p, e in lost.items()})
+
+
+def is_finished(candidates: Path, plan: ShardPlan) -> bool:
+    """Whether the shard is done. One in which everything failed is tried again: the reason may be gone."""
+    if not is_done(candidates, plan):
+        return False
+    marker = read_marker(shard_files(candidates, plan).marker)
+    return marker is not None and marker.painted > 0
+
+
+def _make(line: Line, plans: Sequence[ShardPlan], counter: _Counter) -> Iterator[tuple[ShardPlan, str]]:
+    """Run the shards through the stations; yields those that the model's path could not make, and why."""
+    behind: PrefectFuture[None] | None = None
+    for plan, ahead in _drawn_ahead(line, plans):
+        try:
+            scored = _model_path(line, ahead.result())
+        except Exception as error:  # whatever one shard dies of, the others must not
+            yield plan, _reason(error)
+            continue
+        if behind is not None:
+            behind.result()  # a shard that cannot be written ends the run: the next one would not fit either
+        behind = pack.submit(line, scored)
+        counter.add(len(plan.specs))
+    if behind is not None:
+        behind.result()
+
+
+def _drawn_ahead(line: Line, plans: Sequence[ShardPlan]) -> Iterator[tuple[ShardPlan, PrefectFuture[DrawnShard]]]:
+    """Each shard with its masks, while those of the next one are being drawn."""
+    ahead = masks.submit(line, plans[0]) if plans else None
+    for plan, following in zip_longest(plans, plans[1:]):
+        assert ahead is not None
+        drawn, ahead = ahead, masks.submit(line, following) if following else None
+        yield plan, drawn
+
+
+def _model_path(line: Line, shard: DrawnShard) -> ScoredShard:
+    if not shard.specs:
+        return ScoredShard(shard, (), ())
+    return score(line, shard, adapt(line, shard, paint(line, shard)))
+
+
+class _Counter:
+    """Reports samples, counting those that earlier runs have made."""
+
+    def __init__(self, plans: Sequence[ShardPlan], missing: Sequence[ShardPlan], report: Report) -> None:
+        self._total = sum(len(plan.specs) for plan in plans)
+        self._done = self._total - sum(len(plan.specs) for plan in missing)
+        self._report = report
+        self.add(0)
+
+    def add(self, samples: int) -> None:
+        self._done += samples
+        self._report("painting samples", self._done, self._total)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, DefectoryError):
+        return str(error)
+    return f"{type(error).__name__}: {(str(error).splitlines() or ['no message'])[0]}"
+
+
+def _record(line: Line, workspace: Workspace) -> None:
+    """Keep seconds by station and shard beside the data; those of shards that earlier runs made stay."""
+    earlier = workspace.read_timings("generate").get("shards", {})
+    now = {name: {**seconds, "samples": _samples(line, name)} for name, seconds in line.clock.shards.items()}
+    planned = {plan.name for plan in line.plans}
+    record = {
+        "wall_seconds": line.clock.elapsed,
+        "model_seconds": line.clock.total(*MODEL_STATIONS),
+        "station_seconds": {station: line.clock.total(station) for station in STATIONS},
+        "peak_memory_bytes": peak_memory(),
+        "shards": {name: seconds for name, seconds in (earlier | now).items() if name in planned},
+    }
+    workspace.write_timings("generate", record)
+
+
+def _samples(line: Line, name: str) -> int:
+    return next(len(plan.specs) for plan in line.plans if plan.name == name)
+
+
+def _check_failures(line: Line) -> None:
+    limit = line.params.select.max_failed_share
+    markers = [read_marker(shard_files(line.candidates, plan).marker) for plan in line.plans]
+    failed = sum(marker.failed for marker in markers if marker)
+    planned = sum(len(plan.specs) for plan in line.plans)
+    if failed > limit * planned:
+        raise DefectoryError(
+            f"{failed} of {planned} samples could not be made, more than select.max_failed_share = {limit:g} allows; "
+            f"the first reason: {_first_error(line)}; `defectory status` lists them, `defectory resume` tries again"
+        )
+
+
+def _first_error(line: Line) -> str:
+    errors = read_scores(line.candidates, line.plans, ["error"])["error"].dropna()
+    return str(errors.iloc[0])
+
+
+if __name__ == "__main__":
+    run_stage(generate, "Paint, score and write every planned shard that is not done yet.")

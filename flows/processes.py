@@ -1,0 +1,43 @@
+"""Programs that run beside a run and must never outlive it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+_STOP_SECONDS = 15.0
+
+
+@contextmanager
+def supervised(command: Sequence[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a command for as long as the block lasts, its words in `log`; it also ends when this process is killed."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as output:
+        # A session of its own: Ctrl-C reaches the run alone, and the run then stops its helpers in order.
+        process = subprocess.Popen(
+            [sys.executable, "-m", "flows.supervise", *command],
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        yield process
+    finally:
+        _stop(process)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """Ask it to stop by closing its supervisor's input; kill what does not."""
+    assert process.stdin is not None
+    process.stdin.close()
+    try:
+        process.wait(_STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()

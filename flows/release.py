@@ -1,0 +1,45 @@
+"""Release: thresholds, manifest, ledger, card, sheets, report and gate over the candidates. Seconds, no GPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prefect import flow
+
+from flows.policy import station
+from flows.stage import run_stage
+from flows.timing import timed
+from flows.workspace import PARAMS, ROOT, Workspace
+from tasks.contracts import ShardPlan
+from tasks.inputs.store import Inputs, read_inputs
+from tasks.params import Params, load_params
+from tasks.plan import plan_shards
+from tasks.release import ReleaseReport, build_release
+from tasks.synthesis import system_named
+
+
+@flow(name="release", persist_result=False)
+def release(params: Path = PARAMS, root: Path = ROOT) -> None:
+    """Decide what is accepted, and write `<root>/release`. Raises DefectoryError when the gate refuses it."""
+    workspace, wanted = Workspace(root), load_params(params)
+    with timed(workspace, "release"):
+        images = read_inputs(workspace.inputs)
+        model = system_named(wanted.paint.system).load(images, wanted, workspace.models)
+        plans = plan_shards(wanted, images, model.sha256)
+        select_and_write(wanted, images, plans, workspace, command_for(params))
+
+
+@station("select and write")
+def select_and_write(
+    params: Params, inputs: Inputs, plans: tuple[ShardPlan, ...], workspace: Workspace, command: str
+) -> ReleaseReport:
+    return build_release(params, inputs, plans, workspace.candidates, workspace.release, command)
+
+
+def command_for(params: Path) -> str:
+    """The command on the dataset's card: the same whether dvc or a person ran the stage."""
+    return "defectory run" if params.name == PARAMS.name else f"defectory run --params {params.name}"
+
+
+if __name__ == "__main__":
+    run_stage(release, "Select, describe and gate a release of the candidates.")

@@ -1,0 +1,44 @@
+"""The verbs about versions, as a person sees them: publish, verify, pull."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flows.publish import publish, verify
+from flows.pull import pull
+from flows.server import prefect_server
+from flows.terminal import output, size
+from flows.workspace import Workspace
+from tasks.contracts import DefectoryError
+from tasks.inputs.store import read_inputs
+from tasks.params import load_params
+from tasks.plan import plan_shards
+from tasks.shards.verify import verify_shards
+from tasks.synthesis import system_named
+
+
+def publish_here(repo: Path, tag: str | None) -> None:
+    """Publish; the stages that dvc runs share one Prefect server."""
+    with prefect_server():
+        made = publish(repo, tag, lambda step: output.print(step, markup=False))
+    kind = "new version" if made.is_new else "unchanged version"
+    output.print(f"{kind} {made.tag}: pushed {made.pushed_files} files, {size(made.pushed_bytes)}", markup=False)
+
+
+def verify_here(params: Path, root: Path) -> None:
+    """Check candidates and release. Raises DefectoryError naming every damaged or missing shard and sample."""
+    workspace, wanted = Workspace(root), load_params(params)
+    inputs = read_inputs(workspace.inputs)
+    model = system_named(wanted.paint.system).load(inputs, wanted, workspace.models)
+    plans = plan_shards(wanted, inputs, model.sha256)
+    problems = verify_shards(workspace.candidates, plans)
+    if problems:
+        raise DefectoryError(
+            "\n  ".join([f"{len(problems)} of {len(plans)} shards are not as they should be:", *problems])
+        )
+    verify(workspace.release)
+    output.print(f"{len(plans)} shards of candidates and the release are whole")
+
+
+def pull_here(tag: str, repo: str, destination: Path, endpoint: str | None) -> None:
+    output.print(f"{tag} is in {pull(tag, repo, destination, endpoint)}", markup=False)

@@ -1,0 +1,104 @@
+"""The gate's look at the pictures: every hash, every mask, and for some of each category the pixels themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from tasks.contracts import DefectoryError, Image, ShardPlan
+from tasks.quality.effective import distance_to
+from tasks.shards.encode import decode_image, decode_mask, sha256
+from tasks.shards.read import read_table
+from tasks.sheets import choose
+
+if TYPE_CHECKING:
+    from tasks.inputs.store import Inputs
+
+_MEASURED = 100
+"""Samples of a category whose change outside mask and ring is measured again, from the released bytes."""
+
+
+_NAMED = 5
+
+
+def name_some(sample_ids: Sequence[str]) -> str:
+    """The first few of many names, and how many there are beyond them."""
+    more = len(sample_ids) - _NAMED
+    return ", ".join(sample_ids[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def picture_problems(
+    folder: Path, plans: Sequence[ShardPlan], manifest: pd.DataFrame, inputs: Inputs, feather: int
+) -> Iterator[str]:
+    """One line a problem: files or rows too many or too few, wrong hashes, duplicates, empty masks, stray changes."""
+    twice = manifest["sample_id"][manifest["image_sha256"].duplicated(keep=False)]
+    if len(twice):
+        yield f"samples whose images are the same, byte for byte: {name_some(sorted(twice))}"
+    expected = {f"images/{plan.name}.parquet" for plan in plans}
+    found = {path.relative_to(folder).as_posix() for path in folder.glob("images/*/*")}
+    for name in sorted(expected ^ found):
+        yield f"{name}: {'missing' if name in expected else 'not in the plan'}"
+    measured = _measured(manifest)
+    cleans = {image.image_id: image.image for image in inputs.images}
+    rows = manifest.groupby("shard")
+    for name in sorted(expected & found):
+        listed = rows.get_group(name).to_dict("records") if name in rows.groups else []
+        yield from _shard_problems(folder / name, name, listed, measured, cleans, feather)
+
+
+def _measured(manifest: pd.DataFrame) -> set[str]:
+    groups = manifest.groupby("category")["sample_id"]
+    return {sample_id for _, group in groups for sample_id in choose(group, _MEASURED)}
+
+
+def _shard_problems(
+    path: Path,
+    name: str,
+    listed: list[dict[Any, Any]],
+    measured: set[str],
+    cleans: dict[str, Image],
+    feather: int,
+) -> Iterator[str]:
+    try:
+        rows = read_table(path).to_pylist()
+    except DefectoryError as error:
+        yield str(error)
+        return
+    if [row["sample_id"] for row in rows] != [entry["sample_id"] for entry in listed]:
+        yield f"{name}: its {len(rows)} rows are not the {len(listed)} that the manifest lists, in their order"
+        return
+    for entry, row in zip(listed, rows, strict=True):
+        problem = _hash_problem(entry, row)
+        if not problem and entry["sample_id"] in measured:
+            problem = _outside_problem(entry, row, cleans, feather)
+        if problem:
+            yield f"{entry['sample_id']}: {problem}"
+
+
+def _hash_problem(entry: dict[Any, Any], row: dict[str, Any]) -> str:
+    for kind in ("image", "mask"):
+        found = sha256(row[kind]["bytes"])
+        if found != entry[f"{kind}_sha256"]:
+            return f"its {kind} has the SHA-256 {found[:12]}…, the manifest says {entry[f'{kind}_sha256'][:12]}…"
+    return "" if decode_mask(row["mask"]["bytes"]).any() else "its mask is empty"
+
+
+def _outside_problem(entry: dict[Any, Any], row: dict[str, Any], cleans: dict[str, Image], feather: int) -> str:
+    """Outside mask and ring the image equals its clean twin; by as much as the scores say, where params allow more."""
+    clean = cleans.get(entry["clean_id"])
+    if clean is None:
+        return ""
+    image = decode_image(row["image"]["bytes"])
+    outside = distance_to(decode_mask(row["intended_mask"]["bytes"])) > feather
+    if image.shape != clean.shape or outside.shape != clean.shape[:2]:
+        return f"its image is {image.shape}, its mask {outside.shape}, its clean twin {clean.shape}"
+    change = np.abs(image.astype(np.int16) - clean.astype(np.int16))[outside]
+    largest = int(change.max(initial=0))
+    if largest <= entry["outside_max_abs"]:
+        return ""
+    scored = f"{entry['outside_max_abs']:g}"
+    return f"differs by {largest} grey levels outside its mask and ring, where its scores say {scored}"

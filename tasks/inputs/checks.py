@@ -1,0 +1,70 @@
+"""Warnings about inputs that would make a later score a fluke.
+
+In: opened photographs and their splits. Out: one line for each way to tell clean from defective, or train from
+test, without looking at the product: a detector would find that way first. Nothing here is fatal.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from scipy.stats import rankdata
+
+from tasks.contracts import CLEAN, TEST, TRAIN
+from tasks.inputs.opening import OpenedImage
+
+_SUSPICIOUS = 0.8
+"""AUROC from which two sets count as told apart."""
+_FEWEST = 8
+"""Images a side below which an AUROC says nothing."""
+
+Label = tuple[str, str]
+_MEASURES = {
+    "brightness": ("mean grey", lambda image: image.mean_grey),
+    "size": ("pixels of the source image", lambda image: float(image.pixels)),
+}
+
+
+def auroc(low: Sequence[float], high: Sequence[float]) -> float:
+    """Share of pairs in which the one of `high` is larger; ties count half. 0.5 where the two cannot be told apart."""
+    ranks = rankdata([*low, *high])[len(low) :]
+    return float((ranks.sum() - len(high) * (len(high) + 1) / 2) / (len(low) * len(high)))
+
+
+def check_inputs(images: Sequence[OpenedImage], splits: dict[str, str]) -> list[str]:
+    """One line for each suspicion; `splits` is by image id."""
+    labels: dict[Label, list[OpenedImage]] = defaultdict(list)
+    for image in images:
+        labels[image.listed.label].append(image)
+    lines = [*_contradictions(images)]
+    for (category, defect_type), members in sorted(labels.items()):
+        if defect_type != CLEAN:
+            clean = labels[category, CLEAN]
+            lines += _told_apart(f"{category}: clean and {defect_type} images", clean, members)
+        parts = [[image for image in members if splits[image.image_id] == split] for split in (TRAIN, TEST)]
+        lines += _told_apart(f"{category}/{defect_type}: train and test images", *parts)
+    return lines
+
+
+def _told_apart(what: str, first: Sequence[OpenedImage], second: Sequence[OpenedImage]) -> Iterator[str]:
+    if min(len(first), len(second)) < _FEWEST:
+        return
+    for name, (measure, value_of) in _MEASURES.items():
+        area = auroc([value_of(image) for image in first], [value_of(image) for image in second])
+        if max(area, 1 - area) > _SUSPICIOUS:
+            medians = [np.median([value_of(image) for image in side]) for side in (first, second)]
+            yield (
+                f"{what} can be told apart by {name} alone: AUROC {max(area, 1 - area):.2f} of {measure}, "
+                f"medians {medians[0]:.0f} and {medians[1]:.0f}"
+            )
+
+
+def _contradictions(images: Sequence[OpenedImage]) -> Iterator[str]:
+    """The same file under two labels."""
+    seen: dict[str, OpenedImage] = {}
+    for image in images:
+        first = seen.setdefault(image.sha256, image)
+        if first.listed.label != image.listed.label:
+            yield f"{first.image_id} and {image.image_id} are the same file under two labels"

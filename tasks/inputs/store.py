@@ -1,0 +1,165 @@
+"""The inputs on disk: a Parquet file a category, the split manifest and the report; written once, read by all.
+
+In and out: InputImage. The split manifest, `splits.json`, is the one place that says who may be trained on. Its
+hash covers every pixel, mask and split, so a changed input is a changed fingerprint downstream. It is written last:
+a folder without it is unfinished.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tasks.contracts import CLEAN, DefectoryError, InputImage, SkippedInput
+from tasks.inputs.png import decode_image_png, decode_mask_png, encode_png
+
+SPLITS, REPORT = "splits.json", "report.json"
+
+_TEXTS = ("image_id", "category", "defect_type", "split", "group", "sha256", "path", "source", "license")
+_PNGS = ("image", "mask", "foreground")
+_SCHEMA = pa.schema([(name, pa.string()) for name in _TEXTS] + [(name, pa.binary()) for name in _PNGS])
+_ROW_GROUP = 100
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The inputs of a dataset, in memory."""
+
+    images: tuple[InputImage, ...]
+    """By category, defect type and path."""
+    skipped: tuple[SkippedInput, ...]
+    sha256: str
+    """Of the split manifest: of all pixels, masks, foregrounds, groups and splits."""
+
+    @cached_property
+    def categories(self) -> tuple[str, ...]:
+        return tuple(sorted({image.category for image in self.images}))
+
+    def clean(self, category: str, split: str) -> tuple[InputImage, ...]:
+        return self._of(category, split, (CLEAN,))
+
+    def defects(self, category: str, split: str, defect_type: str | None = None) -> tuple[InputImage, ...]:
+        """Defective images of one type, or of all types."""
+        return self._of(category, split, (defect_type,) if defect_type else self.defect_types(category))
+
+    def defect_types(self, category: str) -> tuple[str, ...]:
+        found = {image.defect_type for image in self.images if image.category == category}
+        return tuple(sorted(found - {CLEAN}))
+
+    def by_id(self, image_id: str) -> InputImage:
+        """Raises DefectoryError for an unknown id."""
+        if image_id not in self._by_id:
+            raise DefectoryError(f"no input image {image_id!r}; the inputs have changed: run the line from its inputs on")
+        return self._by_id[image_id]
+
+    @cached_property
+    def _by_id(self) -> dict[str, InputImage]:
+        return {image.image_id: image for image in self.images}
+
+    def _of(self, category: str, split: str, defect_types: tuple[str, ...]) -> tuple[InputImage, ...]:
+        return tuple(
+            image
+            for image in self.images
+            if image.category == category and image.split == split and image.defect_type in defect_types
+        )
+
+
+def write_category(file: Path, images: Iterable[InputImage]) -> dict[str, dict[str, str]]:
+    """Write one category's images; returns their entries in the split manifest."""
+    entries: dict[str, dict[str, str]] = {}
+    partial = file.with_suffix(".partial")
+    with pq.ParquetWriter(partial, _SCHEMA, compression="zstd") as writer:
+        for batch in _batches(images):
+            writer.write_table(pa.Table.from_pylist([_row(image) for image in batch], schema=_SCHEMA))
+            entries |= {image.image_id: _entry(image) for image in batch}
+    partial.replace(file)
+    return entries
+
+
+def write_splits(folder: Path, entries: dict[str, dict[str, str]]) -> str:
+    """Write the split manifest; returns its hash."""
+    sha256 = _digest(entries)
+    write_json(folder / SPLITS, {"sha256": sha256, "images": entries})
+    return sha256
+
+
+def write_json(file: Path, content: dict[str, Any]) -> None:
+    partial = file.with_suffix(".partial")
+    partial.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    partial.replace(file)
+
+
+def read_inputs(folder: Path) -> Inputs:
+    """Read what `build_inputs` wrote. Raises DefectoryError when it is unfinished or was changed since."""
+    manifest = _read_json(folder / SPLITS)
+    entries, sha256 = manifest.get("images", {}), manifest.get("sha256", "")
+    images = tuple(image for file in sorted(folder.glob("*.parquet")) for image in _read_category(file))
+    if sha256 != _digest(entries) or {image.image_id: _entry(image) for image in images} != entries:
+        raise DefectoryError(f"{folder}: images and {SPLITS} do not belong together; remove the folder and run inputs again")
+    skipped = tuple(SkippedInput(**skip) for skip in _read_json(folder / REPORT)["skipped"])
+    return Inputs(images, skipped, sha256)
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DefectoryError(f"{file}: missing, the inputs are not built; run inputs first") from None
+    except ValueError:
+        raise DefectoryError(f"{file}: damaged; remove its folder and run inputs again") from None
+    return content
+
+
+def _read_category(file: Path) -> Iterator[InputImage]:
+    try:
+        for batch in pq.ParquetFile(file).iter_batches(_ROW_GROUP):
+            yield from (_image(row) for row in batch.to_pylist())
+    except (pa.ArrowException, OSError, KeyError) as error:
+        raise DefectoryError(f"{file}: damaged ({error}); remove its folder and run inputs again") from None
+
+
+def _row(image: InputImage) -> dict[str, str | bytes | None]:
+    row: dict[str, str | bytes | None] = {name: getattr(image, name) for name in _TEXTS}
+    pixels = {name: getattr(image, name) for name in _PNGS}
+    return row | {name: None if array is None else encode_png(array) for name, array in pixels.items()}
+
+
+def _image(row: dict[str, Any]) -> InputImage:
+    return InputImage(
+        **{name: row[name] for name in _TEXTS},
+        image=decode_image_png(row["image"]),
+        mask=None if row["mask"] is None else decode_mask_png(row["mask"]),
+        foreground=decode_mask_png(row["foreground"]),
+    )
+
+
+def _entry(image: InputImage) -> dict[str, str]:
+    pixels = hashlib.sha256(np.ascontiguousarray(image.image))
+    for mask in (image.mask, image.foreground):
+        pixels.update(b"none" if mask is None else np.packbits(mask))
+    return {
+        "group": image.group,
+        "split": image.split,
+        "sha256": image.sha256,
+        "pixels_sha256": pixels.hexdigest(),
+    }
+
+
+def _digest(entries: dict[str, dict[str, str]]) -> str:
+    return hashlib.sha256(json.dumps(entries, sort_keys=True).encode()).hexdigest()
+
+
+def _batches(images: Iterable[InputImage]) -> Iterator[list[InputImage]]:
+    iterator = iter(images)
+    while batch := list(islice(iterator, _ROW_GROUP)):
+        yield batch

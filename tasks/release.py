@@ -1,0 +1,138 @@
+"""The release: thresholds on scores, then everything that is published, checked before it takes its place.
+
+In: finished candidates. Out: image shards, manifest, ledger, figures, sheets, card and report in one folder. It needs
+no GPU and repaints nothing, so thresholds can be tried at will. The release before stays until the new one has passed
+the gate.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from tasks import folders
+from tasks.card import build_card
+from tasks.contracts import DefectoryError, ShardPlan
+from tasks.facts import Facts, sources_of
+from tasks.gate import check_release
+from tasks.manifest import build_manifest
+from tasks.metrics import build_metrics
+from tasks.params import Params
+from tasks.quality.select import select
+from tasks.report import build_report
+from tasks.shards.encode import encode_table
+from tasks.shards.files import write_atomic
+from tasks.shards.ledger import ACCEPTED, build_ledger
+from tasks.shards.pack import pack_shards
+from tasks.shards.read import is_done, read_logits, read_scores
+from tasks.sheet_rows import sheet_of
+from tasks.sheets import encode_sheet
+
+if TYPE_CHECKING:
+    from tasks.inputs.store import Inputs
+
+
+@dataclass(frozen=True)
+class ReleaseReport:
+    """What a release came to. `metrics` is what metrics.json holds."""
+
+    folder: Path
+    planned: int
+    accepted: int
+    rejected: int
+    failed: int
+    metrics: dict[str, Any]
+
+
+def build_release(
+    params: Params, inputs: Inputs, plans: Sequence[ShardPlan], candidates_dir: Path, out: Path, command: str
+) -> ReleaseReport:
+    """Build the release of `plans` in `out` and return its counts.
+
+    `candidates_dir` is the workspace's folder of candidates; reports of the stations before lie beside it. `command`
+    is printed in the card. Raises DefectoryError, with `out` as it was before, where shards are unfinished or damaged
+    or the gate refuses; what it refused then lies beside `out` to be looked at.
+    """
+    _check_finished(candidates_dir, plans)
+    judged = _judge(read_scores(candidates_dir, plans), params)
+    facts = _gather(params, inputs, judged, candidates_dir, command)
+    building = folders.begin(out)
+    _write(building, facts, inputs, plans, candidates_dir)
+    try:
+        check_release(building, plans, inputs, params)
+    except DefectoryError as error:
+        refused = folders.refuse(building, out)
+        raise DefectoryError(f"{error}\nThe release before is untouched; the refused one is in {refused}") from None
+    folders.swap_in(building, out)
+    figures = facts.metrics
+    counts = (figures[name] for name in ("planned", "accepted", "rejected", "failed"))
+    return ReleaseReport(out, *counts, figures)
+
+
+def _check_finished(candidates: Path, plans: Sequence[ShardPlan]) -> None:
+    open_shards = [plan.name for plan in plans if not is_done(candidates, plan)]
+    if open_shards:
+        raise DefectoryError(
+            f"{len(open_shards)} of {len(plans)} shards are not finished ({', '.join(open_shards[:5])}"
+            f"{', …' if len(open_shards) > 5 else ''}); run `defectory resume`, then release again"
+        )
+
+
+def _judge(scores: pd.DataFrame, params: Params) -> pd.DataFrame:
+    """The scores by category and index, with what selection decided."""
+    ordered = scores.sort_values(["category", "index"], kind="stable", ignore_index=True)
+    verdicts = pd.DataFrame([asdict(verdict) for verdict in select(ordered, params.select)], dtype=object)
+    value = verdicts["value"].astype(np.float64)
+    # Selection reports this distance as the value of an accepted sample and of one that was rejected for it.
+    by_distance = (verdicts["status"] == ACCEPTED) | (verdicts["rule"] == "min_nearest_lpips")
+    return ordered.assign(
+        status=verdicts["status"],
+        rule=verdicts["rule"],
+        value=value,
+        nearest_lpips=value.where(by_distance),
+        effective_share=ordered["effective_area"] / ordered["intended_area"],
+    )
+
+
+def _gather(params: Params, inputs: Inputs, judged: pd.DataFrame, candidates: Path, command: str) -> Facts:
+    workspace = candidates.parent
+    return Facts(
+        params=params,
+        command=command,
+        metrics=build_metrics(params, judged, len(inputs.skipped), partial(read_logits, candidates)),
+        judged=judged,
+        sources=sources_of(judged[judged["status"] == ACCEPTED]),
+        skipped=tuple(inputs.skipped),
+        warnings=_read_warnings(workspace / "inputs" / "report.json"),
+        pseudo_masks=workspace / "models" / "pseudo_masks.parquet",
+    )
+
+
+def _read_warnings(path: Path) -> tuple[str, ...]:
+    if not path.is_file():
+        return ()
+    return tuple(str(warning) for warning in json.loads(path.read_text(encoding="utf-8"))["warnings"])
+
+
+def _write(folder: Path, facts: Facts, inputs: Inputs, plans: Sequence[ShardPlan], candidates: Path) -> None:
+    accepted = facts.judged[facts.judged["status"] == ACCEPTED]
+    manifest = build_manifest(accepted, facts.params.paint.system)
+    pack_shards(candidates, plans, manifest, folder / "images")
+    write_atomic(folder / "manifest.parquet", encode_table(manifest))
+    write_atomic(folder / "ledger.parquet", encode_table(build_ledger(facts.judged, facts.skipped)))
+    write_atomic(folder / "metrics.json", (json.dumps(facts.metrics, indent=1) + "\n").encode())
+    sheets = {
+        str(category): sheet_of(str(category), judged, inputs, plans, candidates)
+        for category, judged in facts.judged.groupby("category", sort=True)
+    }
+    for category, sheet in sheets.items():
+        write_atomic(folder / "sheets" / f"{category}.png", encode_sheet(sheet))
+    write_atomic(folder / "README.md", build_card(facts).encode())
+    write_atomic(folder / "report.html", build_report(facts, sheets).encode())

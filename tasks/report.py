@@ -1,0 +1,111 @@
+"""The report: one HTML file with figures, sheets and all that did not go well, and nothing to load from elsewhere.
+
+In: facts, contact sheets, pseudo-masks. Out: text with every picture inlined. It holds no date, so that the same
+release has the same report.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pyarrow.parquet as pq
+
+from tasks.facts import Facts
+from tasks.figures import histogram
+from tasks.metrics import score_key
+from tasks.quality.select import RULES
+from tasks.shards.ledger import ACCEPTED, FAILED, REJECTED
+from tasks.sheets import choose
+from tasks.templates import render
+
+_PSEUDO_A_CATEGORY = 8
+_PSEUDO_SIDE = 144
+_MOST_FAILURES = 50
+
+_MEASURES = (
+    ("change_inside", "Change inside the mask, grey levels"),
+    ("lpips_inside", "LPIPS inside the mask"),
+    ("lpips_to_clean", "LPIPS to the clean image"),
+    ("seam_contrast", "Contrast along the seam"),
+    ("effective_share", "Area that changed over area intended"),
+    ("nearest_lpips", "Estimated LPIPS to the nearest accepted"),
+    ("strength", "Strength asked for"),
+    ("intended_area", "Intended area, share of the image"),
+)
+
+
+@dataclass(frozen=True)
+class PseudoMask:
+    """A defective image whose mask was estimated, as three inlined pictures."""
+
+    caption: str
+    image: str
+    anomaly: str
+    mask: str
+
+
+def build_report(facts: Facts, sheets: Mapping[str, PIL.Image.Image]) -> str:
+    """The page as HTML. `sheets` is by category."""
+    failed = facts.judged[facts.judged["status"] == FAILED]
+    return render(
+        "report.html",
+        {
+            "facts": facts,
+            "score_key": score_key(facts.params),
+            "histograms": _histograms(facts),
+            "sheets": {category: data_uri(sheet, 86) for category, sheet in sheets.items()},
+            "pseudo_masks": read_pseudo_masks(facts.pseudo_masks),
+            "failures": list(zip(failed["sample_id"], failed["error"], strict=True))[:_MOST_FAILURES],
+        },
+    )
+
+
+def read_pseudo_masks(path: Path) -> list[PseudoMask]:
+    """Some of the pseudo-masks of every category, chosen by hash; none where there is no such file."""
+    if not path.is_file():
+        return []
+    rows = {row["image_id"]: row for row in pq.ParquetFile(path).read().to_pylist()}
+    by_category: dict[str, list[str]] = {}
+    for image_id in sorted(rows):
+        by_category.setdefault(rows[image_id]["category"], []).append(image_id)
+    chosen = (image_id for ids in by_category.values() for image_id in choose(ids, _PSEUDO_A_CATEGORY))
+    return [_pseudo_mask(rows[image_id]) for image_id in chosen]
+
+
+def data_uri(picture: PIL.Image.Image, quality: int) -> str:
+    """A picture as a JPEG inside a URL."""
+    buffer = io.BytesIO()
+    picture.convert("RGB").save(buffer, "JPEG", quality=quality)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _pseudo_mask(row: Mapping[str, str | bytes]) -> PseudoMask:
+    pictures = [_thumbnail(row[name]) for name in ("image", "anomaly", "mask")]
+    return PseudoMask(str(row["image_id"]), *pictures)
+
+
+def _thumbnail(data: str | bytes) -> str:
+    assert isinstance(data, bytes)
+    with PIL.Image.open(io.BytesIO(data)) as picture:
+        return data_uri(picture.convert("RGB").resize((_PSEUDO_SIDE, _PSEUDO_SIDE)), 80)
+
+
+def _histograms(facts: Facts) -> Sequence[str]:
+    thresholds = {measure: float(getattr(facts.params.select, rule)) for rule, measure in RULES.items()}
+    by_status = {status: facts.judged[facts.judged["status"] == status] for status in (ACCEPTED, REJECTED)}
+    drawn = (
+        histogram(
+            title,
+            by_status[ACCEPTED][measure].to_numpy(dtype=np.float64),
+            by_status[REJECTED][measure].to_numpy(dtype=np.float64),
+            thresholds.get(measure),
+        )
+        for measure, title in _MEASURES
+    )
+    return [svg for svg in drawn if svg]

@@ -1,0 +1,72 @@
+"""Accepted candidates to the release's shards: their bytes as they are, in a file any reader of Parquet understands.
+
+In: candidates on disk and a manifest. Out: one file a planned shard, also where nothing of it was accepted, so that
+file names never depend on thresholds. The schema carries the features of Hugging Face `datasets`, which so shows
+`image`, `mask` and `intended_mask` as pictures without a loading script.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from tasks.contracts import DefectoryError, ShardPlan
+from tasks.shards.encode import IMAGE_ROWS, encode_table
+from tasks.shards.files import write_atomic
+from tasks.shards.read import read_rows
+
+_PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+_FEATURES: dict[str, dict[str, str]] = {
+    "sample_id": {"dtype": "string", "_type": "Value"},
+    "image": {"_type": "Image"},
+    "mask": {"_type": "Image"},
+    "intended_mask": {"_type": "Image"},
+}
+
+PACKED_SCHEMA = pa.schema(
+    [(name, _PICTURE if kind["_type"] == "Image" else pa.string()) for name, kind in _FEATURES.items()],
+    metadata={"huggingface": json.dumps({"info": {"features": _FEATURES}})},
+)
+"""`mask` is what changed, the label; `intended_mask` is what was asked for."""
+
+
+def pack_shards(candidates: Path, plans: Iterable[ShardPlan], manifest: pa.Table, out: Path) -> None:
+    """Write `out/<category>/<number>.parquet` of every plan, rows as the manifest orders them.
+
+    Raises DefectoryError where a shard cannot be read, lacks an accepted sample, or the disk refuses.
+    """
+    rows = manifest.select(["sample_id", "shard", "image_file_name", "mask_file_name"]).to_pylist()
+    by_shard: dict[str, list[dict[str, str]]] = {}
+    for row in rows:
+        by_shard.setdefault(row["shard"], []).append(row)
+    for plan in plans:
+        accepted = by_shard.get(f"images/{plan.name}.parquet", [])
+        packed = pa.Table.from_pylist(_pack(candidates, plan, accepted), PACKED_SCHEMA)
+        write_atomic(out / f"{plan.name}.parquet", encode_table(packed, IMAGE_ROWS))
+
+
+def _pack(candidates: Path, plan: ShardPlan, accepted: list[dict[str, str]]) -> list[dict[str, Any]]:
+    if not accepted:
+        return []
+    read = read_rows(candidates, plan, (row["sample_id"] for row in accepted)).to_pylist()
+    made = {row["sample_id"]: row for row in read}
+    missing = [row["sample_id"] for row in accepted if row["sample_id"] not in made]
+    if missing:
+        raise DefectoryError(
+            f"shard {plan.name}: has scores but no picture of {', '.join(missing)}; "
+            f"remove {plan.name}.done.json from the candidates and run `defectory resume`"
+        )
+    return [_packed(row, made[row["sample_id"]]) for row in accepted]
+
+
+def _packed(row: dict[str, str], made: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "sample_id": row["sample_id"],
+        "image": {"bytes": made["image"], "path": row["image_file_name"]},
+        "mask": {"bytes": made["effective_mask"], "path": row["mask_file_name"]},
+        "intended_mask": {"bytes": made["mask"], "path": row["mask_file_name"].replace("_mask.", "_intended.")},
+    }

@@ -1,0 +1,56 @@
+"""A warped reference keeps its shape and its area's scale, and no thin line breaks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from tasks.contracts import DefectoryError
+from tasks.masks.reference import warp_reference
+from tests.masks.helpers import disc
+
+EIGHT = np.ones((3, 3))
+
+
+def test_no_change_asked_no_change_made() -> None:
+    mask = np.zeros((40, 40), dtype=bool)
+    mask[5:15, 8:30] = mask[15:25, 8:12] = True
+    assert np.array_equal(warp_reference(mask, np.random.default_rng(0), (1.0, 1.0), 0.0), mask[5:25, 8:30])
+
+
+@pytest.mark.parametrize("factor", [0.7, 1.0, 1.3])
+def test_area_follows_the_scale(factor: float) -> None:
+    mask = disc(30)
+    for seed in range(8):
+        warped = warp_reference(mask, np.random.default_rng(seed), (factor, factor), 180.0)
+        assert warped.sum() == pytest.approx(mask.sum() * factor**2, rel=0.06)
+
+
+def test_rotation_is_bounded_and_used() -> None:
+    bar = np.zeros((64, 64), dtype=bool)
+    bar[30:34, 4:60] = True
+    slopes = [warp_reference(bar, np.random.default_rng(seed), (1.0, 1.0), 20.0).shape for seed in range(40)]
+    heights = np.array([height for height, _ in slopes])
+    assert heights.max() <= 4 + 56 * np.sin(np.radians(20)) + 3
+    assert heights.max() > 15
+    assert heights.min() < 10
+    upright = [warp_reference(bar, np.random.default_rng(seed), (1.0, 1.0), 180.0).shape[0] for seed in range(40)]
+    assert max(upright) > 50
+
+
+def test_a_thin_line_stays_whole() -> None:
+    line = np.zeros((80, 80), dtype=bool)
+    line[40:42, 5:75] = True
+    for seed in range(40):
+        warped = warp_reference(line, np.random.default_rng(seed), (0.85, 1.15), 180.0)
+        assert ndimage.label(warped, EIGHT)[1] == 1
+        assert max(warped.shape) > 35
+
+
+def test_a_single_pixel_survives_and_nothing_is_refused() -> None:
+    dot = np.zeros((9, 9), dtype=bool)
+    dot[4, 4] = True
+    assert all(warp_reference(dot, np.random.default_rng(seed), (0.5, 0.6), 180.0).any() for seed in range(20))
+    with pytest.raises(DefectoryError, match="no defect pixel"):
+        warp_reference(np.zeros((9, 9), dtype=bool), np.random.default_rng(0), (1.0, 1.0), 0.0)

@@ -1,0 +1,30 @@
+"""The trimap has three values, and each pixel the one that it should."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tasks.contracts import DefectoryError
+from tasks.masks.trimap import trimap
+from tests.masks.helpers import disc, ring
+
+
+def test_partition() -> None:
+    mask, foreground = disc(20), disc(45)
+    result = trimap(mask, foreground)
+    assert result.dtype == np.float32
+    assert np.array_equal(result == 1, mask)
+    assert np.array_equal(result == 0.5, foreground & ~mask)
+    assert np.array_equal(result == 0, ~foreground)
+
+
+def test_a_defect_off_the_object_counts() -> None:
+    result = trimap(disc(20), ring())
+    assert np.array_equal(result == 1, disc(20))
+    assert set(np.unique(result)) == {0.0, 0.5, 1.0}
+
+
+def test_two_sizes_are_refused() -> None:
+    with pytest.raises(DefectoryError, match="one size"):
+        trimap(disc(5, 16), disc(5, 32))

@@ -1,0 +1,92 @@
+"""Online decoder adaptation: the objective falls, the weights come back, the closed form is the optimum."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from skimage import data
+from torch import Tensor
+
+from tasks import adaptation
+from tasks.adaptation import adapt, adaptation_loss
+from tasks.diffusion.codec import Codec, load_codec
+from tasks.diffusion.codec_training import to_tensor
+from tasks.params import AdaptParams, CodecParams
+
+PUBLISHED = AdaptParams(kind="published", steps=15, learning_rate=1e-3)
+CLOSED_FORM = AdaptParams(kind="closed_form")
+
+
+@pytest.fixture(scope="module")
+def codec() -> Codec:
+    return load_codec(CodecParams())
+
+
+@pytest.fixture(scope="module")
+def case(codec: Codec) -> tuple[Tensor, Tensor, Tensor]:
+    """Latents with a painted square, the clean images, the masks."""
+    images = [data.coffee()[40:168, 200:328], data.chelsea()[60:188, 100:228]]
+    cleans = to_tensor(images)
+    masks = torch.zeros(2, 1, 128, 128)
+    masks[:, :, 48:80, 40:88] = 1
+    with torch.no_grad():
+        return codec.encode(cleans * (1 - masks) - 0.6 * masks), cleans, masks
+
+
+def outside_error(images: Tensor, cleans: Tensor, masks: Tensor) -> float:
+    return float(((images - cleans).abs() * (1 - masks)).mean() * 127.5)
+
+
+@pytest.mark.parametrize("params", [PUBLISHED, CLOSED_FORM], ids=lambda params: params.kind)
+def test_the_objective_falls_and_the_defect_stays(
+    codec: Codec, case: tuple[Tensor, Tensor, Tensor], params: AdaptParams
+) -> None:
+    latents, cleans, masks = case
+    plain = codec.decode(latents)
+    adapted = adapt(codec, latents, cleans, masks, params)
+    before = adaptation_loss(plain, plain, cleans, masks, 100.0)
+    after = adaptation_loss(adapted, plain, cleans, masks, 100.0)
+    assert after < 0.8 * before
+    assert outside_error(adapted, cleans, masks) < outside_error(plain, cleans, masks)
+    inside = ((adapted - plain).abs() * masks).sum() / (3 * masks.sum())
+    assert inside * 127.5 < 12
+
+
+def test_the_closed_form_beats_short_gradient_descent(codec: Codec, case: tuple[Tensor, Tensor, Tensor]) -> None:
+    latents, cleans, masks = case
+    plain = codec.decode(latents)
+    exact, stepped = (adapt(codec, latents, cleans, masks, params) for params in (CLOSED_FORM, PUBLISHED))
+    assert adaptation_loss(exact, plain, cleans, masks, 100.0) < adaptation_loss(stepped, plain, cleans, masks, 100.0)
+
+
+def test_none_is_the_plain_decoder(codec: Codec, case: tuple[Tensor, Tensor, Tensor]) -> None:
+    latents, cleans, masks = case
+    adapted = adapt(codec, latents, cleans, masks, AdaptParams(kind="none"))
+    assert torch.allclose(adapted, codec.decode(latents), atol=0.06)
+
+
+@pytest.mark.parametrize("params", [PUBLISHED, CLOSED_FORM], ids=lambda params: params.kind)
+def test_an_image_does_not_depend_on_its_companions(
+    codec: Codec, case: tuple[Tensor, Tensor, Tensor], params: AdaptParams
+) -> None:
+    together = adapt(codec, *case, params)
+    alone = adapt(codec, *(part[1:] for part in case), params)
+    assert torch.equal(together[1:], alone)
+
+
+def test_the_weights_come_back_even_after_an_error(
+    codec: Codec, case: tuple[Tensor, Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = {name: tensor.clone() for name, tensor in codec.state_dict().items()}
+    adapt(codec, *case, PUBLISHED)
+    calls = iter(range(100))
+
+    def fail_late(*args: object) -> Tensor:
+        if next(calls) == 3:
+            raise RuntimeError("out of memory")
+        return adaptation_loss(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(adaptation, "adaptation_loss", fail_late)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        adapt(codec, *case, PUBLISHED)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in codec.state_dict().items())

@@ -1,0 +1,252 @@
+"""The line as it is run: real flows on a real server, with a system that needs no model."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from flows import stations
+from flows.factory import factory, resume
+from flows.generate import generate
+from flows.inputs import inputs
+from flows.server import embedded_server
+from flows.train import train
+from flows.workspace import Workspace
+from prefect import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from prefect.client.schemas.objects import TaskRun
+from prefect.settings import PREFECT_HOME, temporary_settings
+from tasks.contracts import DefectoryError, DrawnMask, InputImage, ReferenceMask, SampleSpec
+from tasks.params import MasksParams
+from tasks.shards.read import read_scores
+
+from tests import stand_in
+from tests.factory_fixtures import SAMPLES, SHARDS, hashes, write_workspace
+
+TOLERANT = {"max_failed_share": 0.5}
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """One Prefect server for all tests, with a database of its own."""
+    home = tmp_path_factory.mktemp("prefect")
+    with pytest.MonkeyPatch.context() as patch, temporary_settings({PREFECT_HOME: home}):
+        patch.setenv("PREFECT_HOME", str(home))
+        with embedded_server() as address:
+            yield address
+
+
+@pytest.fixture(scope="session")
+def undisturbed(server: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace through which the whole line has run once."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    with pytest.MonkeyPatch.context() as patch:
+        stand_in.register(patch)
+        made = factory(write_workspace(folder), folder / "data")
+    assert (made.shards, made.lost) == (SHARDS, {})
+    return folder
+
+
+@pytest.fixture
+def folder(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    stand_in.register(monkeypatch)
+    return tmp_path
+
+
+def prepare(folder: Path, **blocks: dict[str, object]) -> tuple[Path, Path]:
+    """Inputs and model, so that `generate` can begin; returns params and root."""
+    params, root = write_workspace(folder, **blocks), folder / "data"
+    inputs(params, root)
+    train(params, root)
+    return params, root
+
+
+def test_a_run_releases_and_a_second_one_does_nothing(undisturbed: Path, folder: Path) -> None:
+    root = undisturbed / "data"
+    assert (root / "release" / "manifest.parquet").is_file()
+    before = hashes(root)
+    times = {path: path.stat().st_mtime_ns for path in (root / "candidates").rglob("*.*")}
+    assert factory(undisturbed / "params.yaml", root).shards == 0
+    assert hashes(root) == before
+    assert {path: path.stat().st_mtime_ns for path in times} == times, "a finished shard was written again"
+
+
+def test_timings_are_beside_the_data(undisturbed: Path, server: str) -> None:
+    record = Workspace(undisturbed / "data").read_timings("generate")
+    assert len(record["shards"]) == SHARDS
+    assert all({*stations.STATIONS, "samples"} <= shard.keys() for shard in record["shards"].values())
+    assert 0 < record["model_seconds"] <= record["wall_seconds"]
+    assert not [name for name in hashes(undisturbed / "data") if "timings" in name]
+
+
+def test_the_graph_shows_every_station_of_every_shard(folder: Path) -> None:
+    made = generate(*prepare(folder), return_state=True)
+    runs = task_runs(made.state_details.flow_run_id)
+    expected = {f"{name} {shard}" for name in stations.STATIONS for shard in shard_names()}
+    assert {run.name for run in runs} == expected
+    assert all(run.state is not None and run.state.is_completed() for run in runs)
+    painted = {run.name: run for run in runs}
+    upstream = {str(link.id) for links in painted["adapt brass/00000"].task_inputs.values() for link in links}
+    assert str(painted["paint brass/00000"].id) in upstream
+
+
+def task_runs(flow_run: object) -> list[TaskRun]:
+    with get_client(sync_client=True) as client:
+        return client.read_task_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[flow_run])))
+
+
+def shard_names() -> list[str]:
+    return [f"{category}/{number:05d}" for category in ("brass", "steel") for number in range(SHARDS // 2)]
+
+
+def test_the_next_shards_masks_are_drawn_while_one_is_painted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    params, root = prepare(folder)
+    second_is_drawn = threading.Event()
+    seen: list[bool] = []
+    drawer = stations.draw_mask
+
+    def draw(
+        spec: SampleSpec, clean: InputImage, references: Sequence[ReferenceMask], wanted: MasksParams
+    ) -> DrawnMask:
+        if spec.sample_id == "brass-000002":
+            second_is_drawn.set()
+        return drawer(spec, clean, references, wanted)
+
+    def wait(specs: Sequence[SampleSpec]) -> None:
+        if specs[0].sample_id == "brass-000000":
+            seen.append(second_is_drawn.wait(timeout=60))
+
+    monkeypatch.setattr(stations, "draw_mask", draw)
+    with stand_in.painting(wait):
+        generate(params, root)
+    assert seen == [True]
+
+
+def test_killed_between_shards_and_resumed_gives_the_same_bytes(undisturbed: Path, folder: Path) -> None:
+    params, root = prepare(folder)
+    killed = subprocess.run([sys.executable, "-c", _KILLED_AFTER_TWO_SHARDS, params, root], capture_output=True)
+    assert killed.returncode == -signal.SIGKILL
+    markers = list((root / "candidates").rglob("*.done.json"))
+    assert 2 <= len(markers) < SHARDS
+    assert resume(params, root).shards == SHARDS - len(markers)
+    assert hashes(root) == hashes(undisturbed / "data")
+
+
+_KILLED_AFTER_TWO_SHARDS = """
+import os, signal, sys
+from pathlib import Path
+import pytest
+from flows import stations
+from flows.generate import generate
+from tests import stand_in
+
+written = []
+write_shard = stations.write_shard
+
+def write(root, plan, candidates, failures):
+    write_shard(root, plan, candidates, failures)
+    written.append(plan.name)
+    if len(written) == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+stand_in.register(pytest.MonkeyPatch())
+stations.write_shard = write
+generate(Path(sys.argv[1]), Path(sys.argv[2]))
+"""
+
+
+def test_a_shard_that_fails_once_is_made_at_the_end(undisturbed: Path, folder: Path) -> None:
+    params, root = prepare(folder)
+    tried: list[str] = []
+
+    def stumble(specs: Sequence[SampleSpec]) -> None:
+        tried.append(specs[0].sample_id)
+        if tried == ["brass-000000"]:
+            raise RuntimeError("out of memory")
+
+    with stand_in.painting(stumble):
+        assert generate(params, root).lost == {}
+    assert tried == ["brass-000000", "brass-000002", "steel-000000", "steel-000002", "brass-000000"]
+    assert hashes(root / "candidates") == hashes(undisturbed / "data" / "candidates")
+
+
+def test_a_shard_that_always_fails_costs_no_other(folder: Path) -> None:
+    params, root = prepare(folder, select=TOLERANT)
+
+    def fail(specs: Sequence[SampleSpec]) -> None:
+        if specs[0].sample_id == "brass-000000":
+            raise RuntimeError("a bad shape\nwith details")
+
+    with stand_in.painting(fail):
+        made = generate(params, root)
+    assert made.lost == {"brass/00000": "RuntimeError: a bad shape"}
+    scores = read_scores(root / "candidates").set_index("sample_id")["error"]
+    assert list(scores["brass-000000":"brass-000001"]) == ["generate: RuntimeError: a bad shape"] * 2
+    assert scores.drop(["brass-000000", "brass-000001"]).isna().all()
+    assert generate(params, root).samples == 2, "the reason is gone, so the shard is made"
+
+
+def test_too_many_failures_end_the_run_after_everything_was_tried(folder: Path) -> None:
+    params, root = prepare(folder)
+
+    def fail(specs: Sequence[SampleSpec]) -> None:
+        if specs[0].category == "brass":
+            raise DefectoryError("no paint left")
+
+    with stand_in.painting(fail), pytest.raises(DefectoryError, match="4 of 8 samples.*no paint left"):
+        generate(params, root)
+    assert len(list((root / "candidates" / "steel").glob("*.done.json"))) == SHARDS // 2
+
+
+def test_a_sample_without_a_mask_is_a_failure_of_its_own(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    params, root = prepare(folder, select=TOLERANT)
+    drawer = stations.draw_mask
+
+    def draw(
+        spec: SampleSpec, clean: InputImage, references: Sequence[ReferenceMask], wanted: MasksParams
+    ) -> DrawnMask:
+        if spec.sample_id in ("brass-000001", "steel-000002", "steel-000003"):  # one, and a whole shard
+            raise DefectoryError("it does not fit")
+        return drawer(spec, clean, references, wanted)
+
+    monkeypatch.setattr(stations, "draw_mask", draw)
+    assert generate(params, root).lost == {}
+    errors = read_scores(root / "candidates").set_index("sample_id")["error"].dropna()
+    assert errors.to_dict() == dict.fromkeys(
+        ["brass-000001", "steel-000002", "steel-000003"], "masks: it does not fit"
+    )
+
+
+def test_a_shard_that_cannot_be_written_ends_the_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    params, root = prepare(folder)
+    painted: list[str] = []
+
+    def refuse(*given: object) -> None:
+        raise DefectoryError("no disk space left")
+
+    monkeypatch.setattr(stations, "write_shard", refuse)
+    with (
+        stand_in.painting(lambda specs: painted.append(specs[0].sample_id)),
+        pytest.raises(DefectoryError, match="no disk space left"),
+    ):
+        generate(params, root)
+    assert len(painted) <= 3, "painting went on although nothing could be kept"
+
+
+def test_changed_params_sweep_what_they_left_behind(folder: Path) -> None:
+    params, root = prepare(folder)
+    generate(params, root)
+    text = params.read_text()
+    params.write_text(text.replace(f"samples_per_category: {SAMPLES}", "samples_per_category: 2"))
+    assert generate(params, root).shards == 0, "a sample does not depend on how many there are"
+    assert len(list((root / "candidates").rglob("*.done.json"))) == 2
+
+
+def test_resuming_without_inputs_says_what_to_do(folder: Path) -> None:
+    with pytest.raises(DefectoryError, match="defectory run"):
+        resume(write_workspace(folder), folder / "data")

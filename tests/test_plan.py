@@ -1,0 +1,166 @@
+"""A plan is pure, and a sample in it depends on its own address alone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tasks.contracts import CLEAN, TEST, DefectoryError, SampleSpec
+from tasks.inputs.store import Inputs
+from tasks.masks.draw import draw_mask
+from tasks.params import Params
+from tasks.plan import ANY_DEFECT, plan_samples, plan_shards
+from tests.masks.helpers import image, listed
+
+IMAGES = tuple(
+    image(f"{category}/{kind}/{number}")
+    for category in ("mono", "poly")
+    for kind in (CLEAN, "crack", "stain")
+    for number in range(5)
+)
+INPUTS = listed(IMAGES)
+
+
+def _params(**changes: dict[str, Any]) -> Params:
+    blocks: dict[str, dict[str, Any]] = {
+        "dataset": {"name": "cells", "samples_per_category": 60, "shard_size": 25, "seed": 3},
+        "inputs": {"sources": [{"kind": "elpv"}]},
+    }
+    for block, values in changes.items():
+        blocks[block] = {**blocks.get(block, {}), **values}
+    return Params.model_validate(blocks)
+
+
+def _by_id(params: Params, inputs: Inputs = INPUTS) -> dict[str, SampleSpec]:
+    return {spec.sample_id: spec for spec in plan_samples(params, inputs)}
+
+
+def test_the_plan_is_complete_and_in_order() -> None:
+    samples = plan_samples(_params(), INPUTS)
+    assert [spec.sample_id for spec in samples[:2]] == ["mono-000000", "mono-000001"]
+    assert Counter(spec.category for spec in samples) == {"mono": 60, "poly": 60}
+    assert len({spec.seed for spec in samples}) == 120
+    for spec in samples:
+        assert spec.clean_id.startswith(f"{spec.category}/{CLEAN}/")
+        assert 1.5 <= spec.strength <= 4.0
+
+
+def test_more_samples_leave_the_earlier_ones_as_they_were() -> None:
+    fewer, more = _by_id(_params()), _by_id(_params(dataset={"samples_per_category": 90}))
+    assert len(more) == 180
+    assert fewer.items() <= more.items()
+
+
+def test_another_category_leaves_the_others_as_they_were() -> None:
+    more = listed((image("bottle/clean/0"), *IMAGES, image("zipper/clean/0")), sha256="other")
+    assert _by_id(_params()).items() <= _by_id(_params(), more).items()
+
+
+def test_the_order_of_images_and_sources_means_nothing() -> None:
+    turned = _params(masks={"sources": {"reference": 0.4, "strokes": 0.4, "perlin": 0.2}})
+    assert plan_samples(_params(), INPUTS) == plan_samples(turned, listed(IMAGES[::-1]))
+
+
+def test_shard_size_changes_no_sample_and_no_mask() -> None:
+    large, small = (plan_shards(_params(dataset={"shard_size": size}), INPUTS, "m") for size in (60, 7))
+    specs = [tuple(spec for shard in shards for spec in shard.specs) for shards in (large, small)]
+    assert specs[0] == specs[1] == plan_samples(_params(), INPUTS)
+    clean = {each.image_id: each for each in IMAGES}
+
+    def masks(ordered: list[SampleSpec]) -> dict[str, bytes]:
+        params = _params().masks
+        return {spec.sample_id: draw_mask(spec, clean[spec.clean_id], (), params).mask.tobytes() for spec in ordered}
+
+    some = list(specs[0][:20])
+    assert masks(some) == masks(list(reversed(some)))
+
+
+def test_the_seed_changes_every_sample() -> None:
+    first, second = plan_samples(_params(), INPUTS), plan_samples(_params(dataset={"seed": 4}), INPUTS)
+    assert all(one.seed != other.seed for one, other in zip(first, second, strict=True))
+
+
+def test_draws_cover_the_choices_in_their_shares() -> None:
+    params = _params(dataset={"samples_per_category": 3000})
+    samples = [spec for spec in plan_samples(params, INPUTS) if spec.category == "mono"]
+    sources = Counter(spec.mask_source for spec in samples)
+    for source, share in (("perlin", 0.2), ("strokes", 0.4), ("reference", 0.4)):
+        assert sources[source] / 3000 == pytest.approx(share, abs=0.04)
+    assert set(Counter(spec.defect_type for spec in samples)) == {"crack", "stain"}
+    assert min(Counter(spec.clean_id for spec in samples).values()) > 500
+    assert np.mean([spec.strength for spec in samples]) == pytest.approx(2.75, abs=0.06)
+
+
+def test_draws_are_independent_of_one_another() -> None:
+    samples = plan_samples(_params(dataset={"samples_per_category": 3000}), INPUTS)
+    strength = [spec.strength for spec in samples]
+    assert abs(np.corrcoef(strength, [spec.defect_type == "crack" for spec in samples])[0, 1]) < 0.05
+    assert abs(np.corrcoef(strength, [spec.mask_source == "perlin" for spec in samples])[0, 1]) < 0.05
+
+
+def test_a_share_of_nothing_is_never_drawn() -> None:
+    only = _params(masks={"sources": {"perlin": 0.5, "strokes": 0.0}})
+    assert {spec.mask_source for spec in plan_samples(only, INPUTS)} == {"perlin"}
+
+
+def test_the_test_split_is_never_planned() -> None:
+    images = (
+        image("mono/clean/0"),
+        image("mono/clean/1", TEST),
+        image("mono/stain/0", TEST),
+    )
+    samples = plan_samples(_params(), listed(images))
+    assert {spec.clean_id for spec in samples} == {"mono/clean/0"}
+    assert {spec.defect_type for spec in samples} == {ANY_DEFECT}
+
+
+def test_shards_are_numbered_by_category() -> None:
+    shards = plan_shards(_params(), INPUTS, "model")
+    assert [(shard.name, len(shard.specs)) for shard in shards[:4]] == [
+        ("mono/00000", 25),
+        ("mono/00001", 25),
+        ("mono/00002", 10),
+        ("poly/00000", 25),
+    ]
+    assert len({shard.fingerprint for shard in shards}) == 6
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"masks": {"branch_probability": 0.1}},
+        {"paint": {"steps": 10}},
+        {"adapt": {"feather": 3}},
+        {"score": {"change_threshold": 4.0}},
+        {"dataset": {"image_size": 128}},
+        {"dataset": {"seed": 4}},
+        {"inputs": {"sources": [{"kind": "elpv", "foreground": "whole"}]}},
+    ],
+)
+def test_what_changes_bytes_changes_fingerprints(changes: dict[str, Any]) -> None:
+    before, after = plan_shards(_params(), INPUTS, "model"), plan_shards(_params(**changes), INPUTS, "model")
+    assert not {shard.fingerprint for shard in before} & {shard.fingerprint for shard in after}
+
+
+def test_inputs_and_model_change_fingerprints() -> None:
+    before = plan_shards(_params(), INPUTS, "model")[0].fingerprint
+    assert plan_shards(_params(), INPUTS, "other")[0].fingerprint != before
+    assert plan_shards(_params(), listed(IMAGES, "other"), "model")[0].fingerprint != before
+
+
+@pytest.mark.parametrize("changes", [{"select": {"min_change_inside": 9.0}}, {"dataset": {"samples_per_category": 70}}])
+def test_what_changes_no_byte_of_a_shard_leaves_its_fingerprint(changes: dict[str, Any]) -> None:
+    before = {shard.name: shard.fingerprint for shard in plan_shards(_params(), INPUTS, "model")}
+    after = {shard.name: shard.fingerprint for shard in plan_shards(_params(**changes), INPUTS, "model")}
+    for name in ("mono/00000", "mono/00001", "poly/00000", "poly/00001"):
+        assert after[name] == before[name]
+
+
+def test_bad_plans_are_refused_by_name() -> None:
+    with pytest.raises(DefectoryError, match="category mono: no clean image in the train split"):
+        plan_samples(_params(), listed((image("mono/clean/0", TEST),)))
+    with pytest.raises(DefectoryError, match=r"masks\.sources: expected a share above 0"):
+        plan_samples(_params(masks={"sources": {"perlin": 0.0}}), INPUTS)
