@@ -12,13 +12,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from benchmarks.figures import print_figure
 from flows.factory import factory
 from flows.generate import STATIONS
 from flows.stage import recorded
 from flows.terminal import size
 from flows.workspace import PARAMS, Workspace
-
-from benchmarks.figures import print_figure
 
 AIM = 0.10
 STAGES = ("inputs", "train", "generate", "release")

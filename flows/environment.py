@@ -7,6 +7,7 @@ is imported, and which the stages that dvc starts inherit. Nothing here is impor
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 
 HOME = Path(".cache") / "prefect"
@@ -31,6 +32,8 @@ def settle_prefect() -> None:
         settings["PREFECT_HOME"] = str(HOME.absolute())
     for name, value in settings.items():
         os.environ.setdefault(name, value)
+    # Prefect makes its folder when it is imported, but not the one above; `flows.server` makes both when needed.
+    warnings.filterwarnings("ignore", message="Failed to create the Prefect home directory")
 
 
 def _user_has_settings() -> bool:

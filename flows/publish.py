@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from flows.remote import CONTENT, RemoteCheck, added, check_remote, forget
-from flows.repository import LOCK, dvc, git, has_identity, remote_of
+from flows.repository import LOCK, RESOLVED, dvc, git, has_identity, remote_of
 from tasks.contracts import DefectoryError
 from tasks.params import load_params
 from tasks.store import Store
@@ -52,7 +52,7 @@ def publish(repo: Path, tag: str | None = None, announce: Callable[[str], None] 
         dvc(repo, "repro")
     outputs = locked_outputs((repo / LOCK).read_text(encoding="utf-8"))
     with clock.step("verify"):
-        name, is_new = _name_version(repo, tag, _release_of(outputs))
+        name, is_new = name_version(repo, tag, _release_of(outputs))
         if is_new:
             verify(repo / RELEASE)
     with clock.step("dvc push"):
@@ -78,7 +78,7 @@ def preflight(repo: Path, tag: str | None) -> Store:
     if not has_identity(repo):
         raise DefectoryError("git does not know who you are: git config --global user.email you@example.org")
     changed = git(repo, "diff", "--name-only", "HEAD").splitlines()
-    if others := [name for name in changed if name != LOCK]:
+    if others := [name for name in changed if name not in (LOCK, RESOLVED)]:
         raise DefectoryError(f"{repo}: commit or discard your changes first: {', '.join(others)}")
     store = remote_of(repo)
     store.probe()
@@ -110,7 +110,7 @@ def _release_of(outputs: tuple[LockedOutput, ...]) -> LockedOutput:
     raise DefectoryError(f"dvc.yaml: no stage makes {RELEASE}, which is what a version holds")
 
 
-def _name_version(repo: Path, wanted: str | None, release: LockedOutput) -> tuple[str, bool]:
+def name_version(repo: Path, wanted: str | None, release: LockedOutput) -> tuple[str, bool]:
     """The version's tag, and whether it is to be made. Raises when `wanted` names another release already."""
     dataset = load_params(repo / "params.yaml").dataset.name
     pattern = re.compile(re.escape(dataset) + r"-v(\d+)")
@@ -128,8 +128,8 @@ def _name_version(repo: Path, wanted: str | None, release: LockedOutput) -> tupl
 
 def _commit_and_tag(repo: Path, name: str, is_new: bool) -> None:
     # Where dvc ignores an output in git it writes a .gitignore beside it; that belongs to the version too.
-    ignores = [str(path.relative_to(repo)) for path in (repo / RELEASE).parent.glob(".gitignore")]
-    git(repo, "add", "--", LOCK, *ignores)
+    made = (LOCK, RESOLVED, f"{Path(RELEASE).parent}/.gitignore")
+    git(repo, "add", "--", *(name for name in made if (repo / name).exists()))
     if git(repo, "diff", "--cached", "--name-only"):
         git(repo, "commit", "--quiet", "--message", f"Publish {name}" if is_new else f"Record the run behind {name}")
     if is_new:

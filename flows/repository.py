@@ -18,8 +18,8 @@ from tasks.contracts import DefectoryError
 from tasks.store import CHECKSUM_VARIABLES, Store
 
 REMOTE = "store"
-LOCK = "dvc.lock"
-_TRACKED = (".dvc/config", ".dvc/.gitignore", ".dvcignore", ".gitignore", "dvc.yaml", "params.yaml", "code.yaml", LOCK)
+LOCK, RESOLVED = "dvc.lock", "resolved.json"
+_TRACKED = (".dvc/config", ".dvc/.gitignore", ".dvcignore", ".gitignore", "dvc.yaml", "params.yaml")
 _BUSY = ("Unable to acquire lock", "is busy, it is being blocked by")
 _WAITS = (2.0, 5.0, 15.0)
 """Seconds before each new try while another dvc holds the repository."""

@@ -19,13 +19,15 @@ from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import ProxyHandler, build_opener
 
+from prefect.events.worker import EventsWorker
+from prefect.logging.handlers import APILogWorker
 from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
 from flows.processes import supervised
 from tasks.contracts import DefectoryError
 
 _HOST = "127.0.0.1"
-_START_SECONDS = 90.0
+_START_SECONDS, _DELIVERY_SECONDS = 90.0, 10
 
 
 @contextmanager
@@ -91,12 +93,21 @@ def _reporting_to(address: str) -> Iterator[None]:
     os.environ["PREFECT_API_URL"] = address
     try:
         with temporary_settings({PREFECT_API_URL: address}):
-            yield
+            try:
+                yield
+            finally:
+                _deliver()
     finally:
         if before is None:
             del os.environ["PREFECT_API_URL"]
         else:
             os.environ["PREFECT_API_URL"] = before
+
+
+def _deliver() -> None:
+    """Hand over the events and logs that Prefect still holds; at its own exit it would look for a server that is gone."""
+    APILogWorker.drain_all(timeout=_DELIVERY_SECONDS)
+    EventsWorker.drain_all(timeout=_DELIVERY_SECONDS)
 
 
 def _address_file() -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,7 @@ class Facts:
 
     @property
     def non_commercial(self) -> bool:
-        return any("NC" in name.upper().replace("_", "-").split("-") for name in self.licenses)
+        return any("NC" in re.split(r"[-_ ]", name.upper()) for name in self.licenses)
 
     @property
     def rules(self) -> list[str]:

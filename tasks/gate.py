@@ -42,7 +42,7 @@ def check_release(folder: Path, plans: Sequence[ShardPlan], inputs: Inputs, para
         *_share_problems(release.ledger, params),
         *_origin_problems(release.manifest, inputs),
         *_outside_problems(release.manifest, params),
-        *picture_problems(folder, plans, release.manifest, inputs, params.adapt.feather),
+        *picture_problems(folder, release.manifest, inputs, params.adapt.feather),
     ]
     if problems:
         listed = "\n".join(f"  - {problem}" for problem in problems)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from tasks.contracts import DefectoryError, Image, ShardPlan
+from tasks.contracts import DefectoryError, Image
 from tasks.quality.effective import distance_to
 from tasks.shards.encode import decode_image, decode_mask, sha256
 from tasks.shards.read import read_table
@@ -31,23 +31,19 @@ def name_some(sample_ids: Sequence[str]) -> str:
     return ", ".join(sample_ids[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
-def picture_problems(
-    folder: Path, plans: Sequence[ShardPlan], manifest: pd.DataFrame, inputs: Inputs, feather: int
-) -> Iterator[str]:
+def picture_problems(folder: Path, manifest: pd.DataFrame, inputs: Inputs, feather: int) -> Iterator[str]:
     """One line a problem: files or rows too many or too few, wrong hashes, duplicates, empty masks, stray changes."""
     twice = manifest["sample_id"][manifest["image_sha256"].duplicated(keep=False)]
     if len(twice):
         yield f"samples whose images are the same, byte for byte: {name_some(sorted(twice))}"
-    expected = {f"images/{plan.name}.parquet" for plan in plans}
+    shards = {str(name): rows.to_dict("records") for name, rows in manifest.groupby("shard")}
     found = {path.relative_to(folder).as_posix() for path in folder.glob("images/*/*")}
-    for name in sorted(expected ^ found):
-        yield f"{name}: {'missing' if name in expected else 'not in the plan'}"
+    for name in sorted(shards.keys() ^ found):
+        yield f"{name}: {'missing' if name in shards else 'not in the manifest'}"
     measured = _measured(manifest)
     cleans = {image.image_id: image.image for image in inputs.images}
-    rows = manifest.groupby("shard")
-    for name in sorted(expected & found):
-        listed = rows.get_group(name).to_dict("records") if name in rows.groups else []
-        yield from _shard_problems(folder / name, name, listed, measured, cleans, feather)
+    for name in sorted(shards.keys() & found):
+        yield from _shard_problems(folder / name, name, shards[name], measured, cleans, feather)
 
 
 def _measured(manifest: pd.DataFrame) -> set[str]:

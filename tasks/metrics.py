@@ -65,7 +65,7 @@ def _inception(params: Params, accepted: pd.DataFrame, logits_of: LogitsOf) -> d
 
     splits = min(_MOST_SPLITS, max(1, len(accepted) // _IMAGES_A_SPLIT))
     mean, deviation = inception_score(logits_of(accepted), splits, _SPLIT_SEED)
-    return {key: _rounded(mean), f"{key}_std": _rounded(deviation), f"{key}_splits": splits}
+    return {key: _rounded(mean), f"{key}_std": _rounded(deviation) if splits > 1 else None, f"{key}_splits": splits}
 
 
 def _finite(values: pd.Series) -> pd.Series:

@@ -34,6 +34,8 @@ class DatasetParams(Block):
     samples_per_category: Count = 24
     shard_size: Count = 12
     seed: int = 0
+    threads: Count = 2
+    """Of torch, in every model: the number changes the order of floating-point sums, and so the last bits."""
 
     @field_validator("name")
     @classmethod

@@ -58,7 +58,9 @@ def _shard(category: str, number: int, specs: tuple[SampleSpec, ...], shared: st
 
 def _shared_fingerprint(params: Params, inputs: Inputs, model_sha256: str) -> str:
     blocks = (params.inputs, params.masks, params.paint, params.adapt, params.score)
-    return fingerprint(CODE_VERSION, params.dataset.image_size, *blocks, inputs.sha256, model_sha256)
+    return fingerprint(
+        CODE_VERSION, params.dataset.image_size, params.dataset.threads, *blocks, inputs.sha256, model_sha256
+    )
 
 
 def _plan_category(params: Params, inputs: Inputs, category: str, sources: list[tuple[str, float]]) -> list[SampleSpec]:

@@ -5,7 +5,6 @@ No network paints here. The scores that need one are drawn from the sample's see
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 from dataclasses import dataclass
 from functools import cache
@@ -41,7 +40,9 @@ _CELLS = sorted((Path(elpv_dataset.__file__).parent / "data" / "images").glob("*
 
 def make_params(size: int = 96, samples: int = 8, shard_size: int = 4, **select: float) -> Params:
     return Params(
-        dataset=DatasetParams(name="cells", image_size=size, samples_per_category=samples, shard_size=shard_size, seed=3),
+        dataset=DatasetParams(
+            name="cells", image_size=size, samples_per_category=samples, shard_size=shard_size, seed=3
+        ),
         inputs=InputsParams(sources=[SourceParams(kind="elpv", license=LICENSE)]),
         select=SelectParams(**select),
     )
@@ -97,7 +98,9 @@ def make_shard(
 ) -> tuple[list[Candidate], list[Failure]]:
     painted = [spec for spec in plan.specs if spec.sample_id not in failed]
     candidates = [make_candidate(spec, params, inputs, 0.02 if spec.sample_id in faint else 0.6) for spec in painted]
-    return candidates, [Failure(s, "masks", "no place for a mask <50 tries>") for s in plan.specs if s.sample_id in failed]
+    return candidates, [
+        Failure(s, "masks", "no place for a mask <50 tries>") for s in plan.specs if s.sample_id in failed
+    ]
 
 
 def make_candidate(spec: SampleSpec, params: Params, inputs: Inputs, darkness: float = 0.6) -> Candidate:
@@ -137,10 +140,6 @@ def darken(clean: Image, mask: Mask, feather: int, darkness: float) -> Image:
     """Darker inside the mask, fading to the clean image, bit for bit, at `feather` pixels from it."""
     weight = np.clip(1 - distance_to(mask) / max(feather, 1), 0, 1)[..., None] * darkness
     return np.where(weight > 0, np.round(clean * (1 - weight)), clean).astype(np.uint8)
-
-
-def changed(workspace: Workspace, inputs: Inputs) -> Workspace:
-    return dataclasses.replace(workspace, inputs=inputs)
 
 
 def _measure(

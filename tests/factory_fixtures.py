@@ -10,8 +10,8 @@ import numpy as np
 import yaml
 from PIL import Image as PillowImage
 from skimage.draw import disk
-from tasks.seeds import numpy_generator
 
+from tasks.seeds import numpy_generator
 from tests import stand_in
 
 SIZE = 64

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+
 from tasks import synthesis
 from tasks.contracts import Image, InputImage, Mask, SampleSpec
 from tasks.inputs.store import Inputs

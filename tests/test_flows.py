@@ -10,6 +10,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from prefect import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from prefect.client.schemas.objects import TaskRun
+from prefect.settings import PREFECT_HOME, temporary_settings
+
 from flows import stations
 from flows.factory import factory, resume
 from flows.generate import generate
@@ -17,14 +22,9 @@ from flows.inputs import inputs
 from flows.server import embedded_server
 from flows.train import train
 from flows.workspace import Workspace
-from prefect import get_client
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
-from prefect.client.schemas.objects import TaskRun
-from prefect.settings import PREFECT_HOME, temporary_settings
 from tasks.contracts import DefectoryError, DrawnMask, InputImage, ReferenceMask, SampleSpec
 from tasks.params import MasksParams
 from tasks.shards.read import read_scores
-
 from tests import stand_in
 from tests.factory_fixtures import SAMPLES, SHARDS, hashes, write_workspace
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import filecmp
+import json
+import os
 import shutil
-import subprocess
-import sys
-import threading
 from pathlib import Path
 
 import pytest
 
-from flows.publish import Publication, publish
+from flows.publish import Publication, name_version, publish
 from flows.pull import pull
 from flows.remote import CONTENT, check_remote
 from flows.repository import dvc, git, init_workspace, override_endpoint, remote_of
@@ -55,6 +54,7 @@ def first(endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
 @pytest.fixture
 def repo(first: tuple[Path, Publication], key: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of that repository, for one test to change."""
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     monkeypatch.setenv("PYTHONPATH", str(PROJECT))
     return Path(shutil.copytree(first[0], tmp_path / "workspace"))
 
@@ -103,8 +103,11 @@ def test_changed_params_make_the_next_version_though_the_first_push_fails(repo: 
     made = publish(repo)
     assert (made.tag, made.is_new) == ("cells-v2", True)
     assert made.pushed_bytes > (repo / "data" / "release" / "manifest.parquet").stat().st_size
+    [release] = [output for output in locked_outputs((repo / "dvc.lock").read_text()) if output.path == "data/release"]
+    assert name_version(repo, None, release) == ("cells-v2", False)
+    assert name_version(repo, "golden", release) == ("golden", True)
     with pytest.raises(DefectoryError, match=r"the tag 'cells-v1' names another release already"):
-        publish(repo, tag="cells-v1")
+        name_version(repo, "cells-v1", release)
 
 
 def test_a_pull_that_fails_is_taken_up_again_and_ends_with_equal_bytes(
@@ -187,25 +190,17 @@ def test_publishing_inside_a_stage_is_refused(repo: Path, monkeypatch: pytest.Mo
         publish(repo)
 
 
-_HOLD = """
-import sys, time
-from zc.lockfile import LockFile
-lock = LockFile(sys.argv[1])
-print("held", flush=True)
-sys.stdin.read()
-lock.close()
-"""
-
-
 def test_another_dvc_at_work_is_waited_for(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flows.repository._WAITS", (1.0,) * 10)
-    command = [sys.executable, "-c", _HOLD, str(repo / ".dvc" / "tmp" / "lock")]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
-        assert holder.stdin is not None
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == b"held\n"
-        timer = threading.Timer(4.0, holder.stdin.close)
-        timer.start()
-        dvc(repo, "status")
-        assert not timer.is_alive()
-    assert "Unable to acquire lock" in (repo / ".dvc" / "tmp" / "defectory.log").read_text()
+    busy = repo / ".dvc" / "tmp" / "rwlock"  # where dvc notes which process writes what
+    holder = {"pid": os.getpid(), "cmd": "dvc repro"}
+    busy.write_text(json.dumps({"write": {str(repo / "data" / "candidates"): holder}}))
+    waits: list[float] = []
+
+    def other_ends(seconds: float) -> None:
+        waits.append(seconds)
+        busy.unlink()
+
+    monkeypatch.setattr("flows.repository.time.sleep", other_ends)
+    dvc(repo, "commit", "--force")
+    assert waits == [2.0]
+    assert "is busy, it is being blocked by" in (repo / ".dvc" / "tmp" / "defectory.log").read_text()

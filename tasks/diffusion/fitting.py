@@ -45,7 +45,9 @@ def label_table(inputs: Inputs) -> LabelTable:
 def fit_codec(inputs: Inputs, params: Params, workdir: Path, report: Report) -> None:
     """Fine-tune the shipped codec on the train split's images; a pretrained one is taken as it is."""
     target = workdir / CODEC
-    made_from = fingerprint("codec 1", params.codec, params.dataset.seed, inputs.sha256, file_sha256(SHIPPED))
+    made_from = fingerprint(
+        "codec 1", params.codec, params.dataset.seed, params.dataset.threads, inputs.sha256, file_sha256(SHIPPED)
+    )
     if params.codec.kind == "pretrained" or is_made(target, made_from):
         return
     codec = load_codec(params.codec)
@@ -102,9 +104,8 @@ def fit_denoiser(inputs: Inputs, params: Params, workdir: Path, report: Report) 
     target, checkpoint = workdir / DENOISER, workdir / CHECKPOINT
     codec = load_fitted_codec(params, workdir)
     sources = [str(file_sha256(path)) for path in (workdir / CODEC, workdir / PSEUDO_MASKS) if path.is_file()]
-    made_from = fingerprint(
-        "denoiser 1", params.denoiser, params.masks, params.paint.prompt, params.dataset.seed, inputs.sha256, sources
-    )
+    dataset = [params.dataset.seed, params.dataset.threads, inputs.sha256]
+    made_from = fingerprint("denoiser 1", params.denoiser, params.masks, params.paint.prompt, dataset, sources)
     if is_made(target, made_from):
         return
     seed = derive(params.dataset.seed, "denoiser")

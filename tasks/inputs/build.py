@@ -11,16 +11,18 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tasks.contracts import CLEAN, TEST, TRAIN, InputImage, SkippedInput
+from tasks.contracts import TEST, TRAIN, InputImage, SkippedInput
+from tasks.folders import begin, swap_in
 from tasks.inputs.checks import check_inputs
 from tasks.inputs.foreground import ForegroundModel, find_foreground, learn_foreground
 from tasks.inputs.listing import source_name
 from tasks.inputs.opening import OpenedImage, open_listings
-from tasks.inputs.png import decode_image_png
 from tasks.inputs.readers import list_source
 from tasks.inputs.splits import group_images, split_groups
-from tasks.inputs.store import REPORT, SPLITS, write_category, write_json, write_splits
+from tasks.inputs.store import REPORT, write_category, write_json, write_splits
 from tasks.params import Params
+from tasks.progress import Progress
+from tasks.shards.encode import decode_image
 
 _LEARNED_FROM = 32
 """Clean images a category's foreground is learned from, evenly spaced."""
@@ -49,9 +51,7 @@ class _Placed:
     split: str
 
 
-def build_inputs(
-    params: Params, root: Path, out: Path, progress: Callable[[int, int], None] | None = None
-) -> InputsReport:
+def build_inputs(params: Params, root: Path, out: Path, progress: Progress | None = None) -> InputsReport:
     """Read all sources, split them, and write the inputs to `out`; the same files give the same bytes.
 
     Relative roots of sources start from `root`. `progress` is told (done, of). Raises DefectoryError for a source
@@ -60,13 +60,16 @@ def build_inputs(
     tell = progress or (lambda done, total: None)
     listings = [list_source(source, root) for source in params.inputs.sources]
     # Every image is worked on twice: opened, then written with its foreground.
-    opened = open_listings(listings, params, lambda done, total: tell(done, 2 * total))
+    total = 2 * sum(len(listing.images) for listing in listings)
+    opened = open_listings(listings, params, lambda done: tell(done, total))
     placed = _place(opened.images, params)
     splits = {each.opened.image_id: each.split for each in placed}
     warnings = [line for listing in listings for line in listing.warnings] + check_inputs(opened.images, splits)
-    read = sum(len(listing.images) for listing in listings)
-    sha256 = _write(placed, out, lambda done: tell(2 * read - len(placed) + done, 2 * read))
+    building = begin(out)
+    sha256 = _write(placed, building, lambda done: tell(total - len(placed) + done, total))
     report = InputsReport(opened.skipped, tuple(warnings), _counts(placed), sha256)
+    write_json(building / REPORT, asdict(report))
+    swap_in(building, out)
     return report
 
 
@@ -74,3 +77,64 @@ def _place(images: Sequence[OpenedImage], params: Params) -> list[_Placed]:
     groups = group_images(images, params.inputs.near_duplicate_distance)
     splits = split_groups(groups, params.inputs, params.dataset.seed)
     return [_Placed(image, group, splits[group]) for group, members in groups.items() for image in members]
+
+
+def _write(placed: Sequence[_Placed], folder: Path, tell: Callable[[int], None]) -> str:
+    categories: dict[str, list[_Placed]] = defaultdict(list)
+    for each in sorted(placed, key=lambda each: each.opened.image_id):
+        categories[each.opened.listed.category].append(each)
+    entries: dict[str, dict[str, str]] = {}
+    for category, members in sorted(categories.items()):
+        entries |= write_category(folder, category, _finished(members, len(entries), tell))
+    return write_splits(folder, entries)
+
+
+def _finished(members: Sequence[_Placed], before: int, tell: Callable[[int], None]) -> Iterator[InputImage]:
+    """The images of one category, each with its foreground."""
+    model = _learn(members)
+    for number, each in enumerate(members, start=before + 1):
+        yield _input_image(each, model)
+        tell(number)
+
+
+def _learn(members: Sequence[_Placed]) -> ForegroundModel:
+    clean = [each.opened for each in members if each.opened.listed.is_clean and each.split == TRAIN]
+    step = -(-len(clean) // _LEARNED_FROM)
+    return learn_foreground([decode_image(image.image) for image in clean[::step]], clean[0].source.foreground)
+
+
+def _input_image(placed: _Placed, model: ForegroundModel) -> InputImage:
+    opened, listed = placed.opened, placed.opened.listed
+    image = decode_image(opened.image)
+    foreground = find_foreground(image, model)
+    return InputImage(
+        image_id=listed.image_id,
+        category=listed.category,
+        defect_type=listed.defect_type,
+        split=placed.split,
+        group=placed.group,
+        image=image,
+        mask=opened.mask,
+        # A crack from the rim shows background where the object should be: a defect is part of its object.
+        foreground=foreground if opened.mask is None else foreground | opened.mask,
+        sha256=opened.sha256,
+        path=listed.path,
+        source=source_name(opened.source),
+        license=opened.source.license,
+    )
+
+
+def _counts(placed: Sequence[_Placed]) -> Counts:
+    labels: dict[tuple[str, str], list[_Placed]] = defaultdict(list)
+    for each in placed:
+        labels[each.opened.listed.label].append(each)
+    counts: Counts = defaultdict(dict)
+    for (category, defect_type), members in sorted(labels.items()):
+        counts[category][defect_type] = {
+            "images": len(members),
+            "groups": len({each.group for each in members}),
+            "masks": sum(each.opened.mask is not None for each in members),
+            TRAIN: sum(each.split == TRAIN for each in members),
+            TEST: sum(each.split == TEST for each in members),
+        }
+    return dict(counts)

@@ -49,7 +49,7 @@ def decode_mask(path: Path, max_pixels: int, threshold: int, shape: tuple[int, i
     levels = _to_rgb(_open(path, max_pixels))
     if levels.shape[:2] != shape:
         raise UnusableInput(f"its mask is {_size(levels.shape[:2])} pixels, the image {_size(shape)}")
-    mask: Mask = (levels > threshold).any(axis=2)
+    mask: Mask = np.any(levels > threshold, axis=2)
     if not mask.any():
         raise UnusableInput(
             f"its mask is empty: no pixel is above mask_threshold {threshold}, the brightest is {levels.max()}"

@@ -17,10 +17,8 @@ from tasks.contracts import DefectoryError, Mask, SkippedInput
 from tasks.inputs.duplicates import descriptor_of
 from tasks.inputs.listing import ListedImage, Listing, source_name
 from tasks.inputs.normalise import UnusableInput, decode_image, decode_mask, fit_image, fit_mask
-from tasks.inputs.png import encode_png
 from tasks.params import Params, SourceParams
-
-Progress = Callable[[int, int], None]
+from tasks.shards.encode import encode_image
 
 
 @dataclass(frozen=True)
@@ -30,7 +28,7 @@ class OpenedImage:
     listed: ListedImage
     source: SourceParams
     image: bytes
-    """PNG of the photograph at the dataset's size."""
+    """The photograph at the dataset's size, encoded without loss."""
     mask: Mask | None
     sha256: str
     """Of the source file's bytes."""
@@ -50,11 +48,14 @@ class Opened:
     skipped: tuple[SkippedInput, ...]
 
 
-def open_listings(listings: Sequence[Listing], params: Params, progress: Progress) -> Opened:
-    """Open every listed photograph. Raises DefectoryError for a source without one usable clean image."""
+def open_listings(listings: Sequence[Listing], params: Params, tell: Callable[[int], None]) -> Opened:
+    """Open every listed photograph; `tell` hears how many are done.
+
+    Raises DefectoryError for a source without one usable clean image.
+    """
     images: dict[str, OpenedImage] = {}
     skipped = [skip for listing in listings for skip in listing.skipped]
-    total, done = sum(len(listing.images) for listing in listings), 0
+    done = 0
     for listing in listings:
         for listed in listing.images:
             try:
@@ -63,7 +64,7 @@ def open_listings(listings: Sequence[Listing], params: Params, progress: Progres
             except UnusableInput as error:
                 skipped.append(SkippedInput(listed.path, source_name(listing.source), str(error)))
             done += 1
-            progress(done, total)
+            tell(done)
         _require_clean(listing, images, skipped)
     return Opened(tuple(images.values()), tuple(skipped))
 
@@ -86,7 +87,7 @@ def _open(listed: ListedImage, source: SourceParams, params: Params) -> OpenedIm
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     pixels = original.shape[0] * original.shape[1]
     return OpenedImage(
-        listed, source, encode_png(image), mask, sha256, pixels, float(image.mean()), descriptor_of(image)
+        listed, source, encode_image(image), mask, sha256, pixels, float(image.mean()), descriptor_of(image)
     )
 
 
@@ -96,9 +97,7 @@ def _require_clean(listing: Listing, images: dict[str, OpenedImage], skipped: Se
     # An id may be held by another source's image of the same name, so the source is compared as well.
     if any(listed.image_id in images and images[listed.image_id].listed is listed for listed in clean):
         return
-    reasons = [f"; {skip.path}: {skip.reason}" for skip in skipped if skip.source == name]
-    raise DefectoryError(
-        f"source {name} has no usable clean image: {len(clean)} were found, none could be used{''.join(reasons[:1])}"
-        if clean
-        else f"source {name} has no clean image: correct its root or its patterns for clean images{''.join(reasons[:1])}"
-    )
+    first = next((f", such as {skip.path}: {skip.reason}" for skip in skipped if skip.source == name), "")
+    if clean:
+        raise DefectoryError(f"source {name}: none of its {len(clean)} clean images can be used{first}")
+    raise DefectoryError(f"source {name} has no clean image: correct its root or its patterns for clean images{first}")

@@ -31,7 +31,10 @@ def group_images(images: Sequence[OpenedImage], near_duplicate_distance: float) 
         categories[image.listed.category].append(image)
     groups: Groups = defaultdict(list)
     for members in categories.values():
-        pairs = [*_same_object(members), *near_pairs(np.stack([m.descriptor for m in members]), near_duplicate_distance)]
+        pairs = [
+            *_same_object(members),
+            *near_pairs(np.stack([m.descriptor for m in members]), near_duplicate_distance),
+        ]
         for image, first in zip(members, _first_of_component(len(members), pairs), strict=True):
             groups[members[first].image_id].append(image)
     return dict(groups)

@@ -1,8 +1,7 @@
 """The inputs on disk: a Parquet file a category, the split manifest and the report; written once, read by all.
 
 In and out: InputImage. The split manifest, `splits.json`, is the one place that says who may be trained on. Its
-hash covers every pixel, mask and split, so a changed input is a changed fingerprint downstream. It is written last:
-a folder without it is unfinished.
+hash covers every pixel, mask and split, so a changed input is a changed fingerprint downstream.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +19,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks.contracts import CLEAN, DefectoryError, InputImage, SkippedInput
-from tasks.inputs.png import decode_image_png, decode_mask_png, encode_png
+from tasks.shards.encode import IMAGE_ROWS, decode_image, decode_mask, encode_image, encode_mask, encode_table
 
 SPLITS, REPORT = "splits.json", "report.json"
 
 _TEXTS = ("image_id", "category", "defect_type", "split", "group", "sha256", "path", "source", "license")
-_PNGS = ("image", "mask", "foreground")
-_SCHEMA = pa.schema([(name, pa.string()) for name in _TEXTS] + [(name, pa.binary()) for name in _PNGS])
-_ROW_GROUP = 100
+_PICTURES = ("image", "mask", "foreground")
+_SCHEMA = pa.schema([(name, pa.string()) for name in _TEXTS] + [(name, pa.binary()) for name in _PICTURES])
 
 
 @dataclass(frozen=True)
@@ -59,7 +56,9 @@ class Inputs:
     def by_id(self, image_id: str) -> InputImage:
         """Raises DefectoryError for an unknown id."""
         if image_id not in self._by_id:
-            raise DefectoryError(f"no input image {image_id!r}; the inputs have changed: run the line from its inputs on")
+            raise DefectoryError(
+                f"no input image {image_id!r}; the inputs have changed: run the line from its inputs on"
+            )
         return self._by_id[image_id]
 
     @cached_property
@@ -74,15 +73,14 @@ class Inputs:
         )
 
 
-def write_category(file: Path, images: Iterable[InputImage]) -> dict[str, dict[str, str]]:
+def write_category(folder: Path, category: str, images: Iterable[InputImage]) -> dict[str, dict[str, str]]:
     """Write one category's images; returns their entries in the split manifest."""
-    entries: dict[str, dict[str, str]] = {}
-    partial = file.with_suffix(".partial")
-    with pq.ParquetWriter(partial, _SCHEMA, compression="zstd") as writer:
-        for batch in _batches(images):
-            writer.write_table(pa.Table.from_pylist([_row(image) for image in batch], schema=_SCHEMA))
-            entries |= {image.image_id: _entry(image) for image in batch}
-    partial.replace(file)
+    rows, entries = [], {}
+    for image in images:
+        rows.append(_row(image))
+        entries[image.image_id] = _entry(image)
+    table = encode_table(pa.Table.from_pylist(rows, schema=_SCHEMA), IMAGE_ROWS)
+    (folder / f"{category}.parquet").write_bytes(table)
     return entries
 
 
@@ -94,9 +92,7 @@ def write_splits(folder: Path, entries: dict[str, dict[str, str]]) -> str:
 
 
 def write_json(file: Path, content: dict[str, Any]) -> None:
-    partial = file.with_suffix(".partial")
-    partial.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    partial.replace(file)
+    file.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def read_inputs(folder: Path) -> Inputs:
@@ -105,7 +101,9 @@ def read_inputs(folder: Path) -> Inputs:
     entries, sha256 = manifest.get("images", {}), manifest.get("sha256", "")
     images = tuple(image for file in sorted(folder.glob("*.parquet")) for image in _read_category(file))
     if sha256 != _digest(entries) or {image.image_id: _entry(image) for image in images} != entries:
-        raise DefectoryError(f"{folder}: images and {SPLITS} do not belong together; remove the folder and run inputs again")
+        raise DefectoryError(
+            f"{folder}: images and {SPLITS} do not belong together; remove the folder and run inputs again"
+        )
     skipped = tuple(SkippedInput(**skip) for skip in _read_json(folder / REPORT)["skipped"])
     return Inputs(images, skipped, sha256)
 
@@ -122,31 +120,33 @@ def _read_json(file: Path) -> dict[str, Any]:
 
 def _read_category(file: Path) -> Iterator[InputImage]:
     try:
-        for batch in pq.ParquetFile(file).iter_batches(_ROW_GROUP):
+        for batch in pq.ParquetFile(file).iter_batches(IMAGE_ROWS):
             yield from (_image(row) for row in batch.to_pylist())
     except (pa.ArrowException, OSError, KeyError) as error:
         raise DefectoryError(f"{file}: damaged ({error}); remove its folder and run inputs again") from None
 
 
 def _row(image: InputImage) -> dict[str, str | bytes | None]:
-    row: dict[str, str | bytes | None] = {name: getattr(image, name) for name in _TEXTS}
-    pixels = {name: getattr(image, name) for name in _PNGS}
-    return row | {name: None if array is None else encode_png(array) for name, array in pixels.items()}
+    return {name: getattr(image, name) for name in _TEXTS} | {
+        "image": encode_image(image.image),
+        "mask": None if image.mask is None else encode_mask(image.mask),
+        "foreground": encode_mask(image.foreground),
+    }
 
 
 def _image(row: dict[str, Any]) -> InputImage:
     return InputImage(
         **{name: row[name] for name in _TEXTS},
-        image=decode_image_png(row["image"]),
-        mask=None if row["mask"] is None else decode_mask_png(row["mask"]),
-        foreground=decode_mask_png(row["foreground"]),
+        image=decode_image(row["image"]),
+        mask=None if row["mask"] is None else decode_mask(row["mask"]),
+        foreground=decode_mask(row["foreground"]),
     )
 
 
 def _entry(image: InputImage) -> dict[str, str]:
-    pixels = hashlib.sha256(np.ascontiguousarray(image.image))
+    pixels = hashlib.sha256(image.image.tobytes())
     for mask in (image.mask, image.foreground):
-        pixels.update(b"none" if mask is None else np.packbits(mask))
+        pixels.update(b"none" if mask is None else np.packbits(mask).tobytes())
     return {
         "group": image.group,
         "split": image.split,
@@ -157,9 +157,3 @@ def _entry(image: InputImage) -> dict[str, str]:
 
 def _digest(entries: dict[str, dict[str, str]]) -> str:
     return hashlib.sha256(json.dumps(entries, sort_keys=True).encode()).hexdigest()
-
-
-def _batches(images: Iterable[InputImage]) -> Iterator[list[InputImage]]:
-    iterator = iter(images)
-    while batch := list(islice(iterator, _ROW_GROUP)):
-        yield batch

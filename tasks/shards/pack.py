@@ -1,7 +1,8 @@
 """Accepted candidates to the release's shards: their bytes as they are, in a file any reader of Parquet understands.
 
-In: candidates on disk and a manifest. Out: one file a planned shard, also where nothing of it was accepted, so that
-file names never depend on thresholds. The schema carries the features of Hugging Face `datasets`, which so shows
+In: candidates on disk and a manifest. Out: one file a planned shard under the shard's own number, so that another
+threshold never moves a sample to another file; where nothing was accepted there is no file, since `datasets` cannot
+read one without rows. The schema carries the features of Hugging Face `datasets`, which so shows
 `image`, `mask` and `intended_mask` as pictures without a loading script.
 """
 
@@ -35,7 +36,7 @@ PACKED_SCHEMA = pa.schema(
 
 
 def pack_shards(candidates: Path, plans: Iterable[ShardPlan], manifest: pa.Table, out: Path) -> None:
-    """Write `out/<category>/<number>.parquet` of every plan, rows as the manifest orders them.
+    """Write `out/<category>/<number>.parquet` of every plan in the manifest, rows as the manifest orders them.
 
     Raises DefectoryError where a shard cannot be read, lacks an accepted sample, or the disk refuses.
     """
@@ -44,14 +45,13 @@ def pack_shards(candidates: Path, plans: Iterable[ShardPlan], manifest: pa.Table
     for row in rows:
         by_shard.setdefault(row["shard"], []).append(row)
     for plan in plans:
-        accepted = by_shard.get(f"images/{plan.name}.parquet", [])
-        packed = pa.Table.from_pylist(_pack(candidates, plan, accepted), PACKED_SCHEMA)
-        write_atomic(out / f"{plan.name}.parquet", encode_table(packed, IMAGE_ROWS))
+        accepted = by_shard.get(f"images/{plan.name}.parquet")
+        if accepted:
+            packed = pa.Table.from_pylist(_pack(candidates, plan, accepted), PACKED_SCHEMA)
+            write_atomic(out / f"{plan.name}.parquet", encode_table(packed, IMAGE_ROWS))
 
 
 def _pack(candidates: Path, plan: ShardPlan, accepted: list[dict[str, str]]) -> list[dict[str, Any]]:
-    if not accepted:
-        return []
     read = read_rows(candidates, plan, (row["sample_id"] for row in accepted)).to_pylist()
     made = {row["sample_id"]: row for row in read}
     missing = [row["sample_id"] for row in accepted if row["sample_id"] not in made]

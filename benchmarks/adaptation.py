@@ -1,0 +1,90 @@
+"""Published decoder adaptation (AdaBLDM, algorithm 2) beside the closed form, on the same painted candidates.
+
+    python -m benchmarks.adaptation --workspace DIR [--samples 8]
+
+Takes the inputs and models of a finished run, paints samples from its plan, adapts them both ways. Outside
+error: mean |difference| to the clean image outside of the mask, in grey levels, before pasting. In-mask
+difference: mean |difference| to the decoder's plain output inside, in grey levels. The figure is how many times
+cheaper ours is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from benchmarks.figures import print_figure
+from tasks.adaptation import adapt, decode_plain
+from tasks.diffusion.blending import mask_tensor
+from tasks.diffusion.codec import Codec
+from tasks.diffusion.codec_training import to_tensor
+from tasks.inputs.store import read_inputs
+from tasks.masks.draw import draw_mask, references_of
+from tasks.masks.pseudo_store import PSEUDO_MASKS, read_pseudo_masks
+from tasks.params import AdaptParams, load_params
+from tasks.plan import plan_samples
+from tasks.synthesis import adabldm
+
+
+@dataclass(frozen=True)
+class Case:
+    codec: Codec
+    latents: Tensor
+    cleans: Tensor
+    masks: Tensor
+
+
+def painted_case(workspace: Path, count: int) -> Case:
+    """The first samples of each category's plan, painted."""
+    params = load_params(workspace / "params.yaml")
+    inputs = read_inputs(workspace / "data" / "inputs")
+    models = workspace / "data" / "models"
+    model = adabldm.load(inputs, params, models)
+    references = references_of(inputs, [row.reference() for row in read_pseudo_masks(models / PSEUDO_MASKS)])
+    share = -(-count // len(inputs.categories))
+    specs = [spec for spec in plan_samples(params, inputs) if spec.index < share]
+    cleans = [inputs.by_id(spec.clean_id) for spec in specs]
+    masks = [draw_mask(s, c, references, params.masks).mask for s, c in zip(specs, cleans, strict=True)]
+    latents = adabldm.paint(model, specs, cleans, masks, params).latents
+    assert latents is not None
+    return Case(model.codec, latents, to_tensor([clean.image for clean in cleans]), mask_tensor(masks))
+
+
+def measure(case: Case, params: AdaptParams) -> tuple[float, float, float]:
+    """(outside error, in-mask difference, seconds an image)."""
+    started = time.perf_counter()
+    adapted = adapt(case.codec, case.latents, case.cleans, case.masks, params)
+    seconds = (time.perf_counter() - started) / len(case.latents)
+    plain = decode_plain(case.codec, case.latents)
+    outside = ((adapted - case.cleans).abs() * (1 - case.masks)).sum() / (3 * (1 - case.masks).sum())
+    inside = ((adapted - plain).abs() * case.masks).sum() / (3 * case.masks.sum())
+    return float(outside) * 127.5, float(inside) * 127.5, seconds
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--workspace", type=Path, required=True)
+    parser.add_argument("--samples", type=int, default=8)
+    arguments = parser.parse_args()
+    torch.manual_seed(0)
+    case = painted_case(arguments.workspace, arguments.samples)
+    measure(case, AdaptParams(kind="none"))  # warms up
+    print(f"{'adaptation':14s}{'outside error':>15s}{'in-mask difference':>20s}{'seconds an image':>18s}")
+    results = {}
+    for kind in ("none", "published", "closed_form"):
+        results[kind] = measure(case, AdaptParams(kind=kind))  # type: ignore[arg-type]
+        outside, inside, seconds = results[kind]
+        print(f"{kind:14s}{outside:15.3f}{inside:20.3f}{seconds:18.3f}")
+    times_cheaper = results["published"][2] / results["closed_form"][2]
+    no_worse = results["closed_form"][0] <= results["published"][0]
+    aim = "at least 20 times cheaper at an equal or lower outside error"
+    print_figure("adaptation", times_cheaper, "times cheaper than published", aim, times_cheaper >= 20 and no_worse)
+
+
+if __name__ == "__main__":
+    main()

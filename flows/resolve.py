@@ -1,0 +1,27 @@
+"""Resolve: params.yaml with every default filled in, and the code's version, for dvc to compare.
+
+In: params.yaml. Out: `resolved.json`, one block a station. Why: dvc compares values in a file, but a block
+that params.yaml leaves out has its values in the code. A new default, or code that makes other bytes, must
+re-run a stage as surely as an edited value does. It runs in each `dvc repro`, and takes no time.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from flows.repository import RESOLVED
+from flows.terminal import run_to_status
+from tasks.params import load_params
+from tasks.plan import CODE_VERSION
+
+
+def resolve(params: Path, out: Path) -> None:
+    """Write the file. Raises DefectoryError naming each bad key of the params."""
+    blocks = {**load_params(params).model_dump(mode="json"), "code": CODE_VERSION}
+    out.write_text(json.dumps(blocks, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(run_to_status(lambda: resolve(Path("params.yaml"), Path(RESOLVED))))
