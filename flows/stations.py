@@ -13,6 +13,7 @@ from typing import Any
 from flows.policy import device, station
 from flows.timing import Clock
 from flows.workspace import Workspace
+from tasks.arithmetic import fix_arithmetic
 from tasks.contracts import Candidate, DefectoryError, DrawnMask, Failure, Image, InputImage, SampleSpec, ShardPlan
 from tasks.inputs.store import read_inputs
 from tasks.masks.draw import draw_mask, references_of
@@ -32,6 +33,7 @@ class Line:
     """What all stations share. No dataclass: Prefect would search one for futures with every task, networks and all."""
 
     def __init__(self, params: Params, workspace: Workspace) -> None:
+        fix_arithmetic(params)
         self.clock = Clock()
         self.params = params
         self.candidates = workspace.candidates

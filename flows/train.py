@@ -11,6 +11,7 @@ from flows.stage import run_stage
 from flows.terminal import progress
 from flows.timing import timed
 from flows.workspace import PARAMS, ROOT, Workspace
+from tasks.arithmetic import fix_arithmetic
 from tasks.inputs.store import read_inputs
 from tasks.params import Params, load_params
 from tasks.synthesis import system_named
@@ -26,6 +27,7 @@ def train(params: Path = PARAMS, root: Path = ROOT) -> None:
 
 @station("fit {params.paint.system}")
 def fit_system(params: Params, workspace: Workspace) -> None:
+    fix_arithmetic(params)
     with progress() as report:
         system_named(params.paint.system).fit(read_inputs(workspace.inputs), params, workspace.models, report)
 

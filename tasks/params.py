@@ -128,16 +128,17 @@ class DenoiserParams(Block):
     kind: Literal["embedded", "pretrained"] = "embedded"
     path: str = ""
     """`pretrained`: a Stable-Diffusion-type pipeline folder or hub name."""
-    pool_size: Count = 2400
+    pool_size: Count = 1600
     """Augmented and composited training images, encoded once before training."""
     composite_share: Share = 0.5
     """Of the defective training images, those made by pasting a real defect on a clean image."""
-    inside_weight: Annotated[float, Field(ge=1.0)] = 10.0
+    inside_weight: Annotated[float, Field(ge=1.0)] = 20.0
     """Weight of the loss inside the mask against outside."""
-    channels: list[Count] = [64, 128, 192]
-    steps: Count = 1500
-    batch_size: Count = 16
-    learning_rate: Positive = 6e-4
+    channels: list[Annotated[int, Field(ge=16, multiple_of=16)]] = [48, 96, 160]
+    """Of the embedded U-Net by level; the last, at which it attends, a multiple of 32."""
+    steps: Count = 2000
+    batch_size: Count = 8
+    learning_rate: Positive = 1e-3
     ema_decay: Share = 0.998
     label_dropout: Share = 0.1
     checkpoint_every: Count = 100
@@ -151,7 +152,7 @@ class PaintParams(Block):
     """Of the steps, those without any editing (AdaBLDM's stage 1)."""
     image_space_share: Share = 0.1
     """Of the steps, the last ones, edited in image space (stage 3); those between are edited in latent space."""
-    strength: tuple[Positive, Positive] = (1.5, 4.0)
+    strength: tuple[Positive, Positive] = (1.2, 2.8)
     """Drawn uniformly per sample; the guidance between the defect and the clean label inside the mask."""
     batch_size: Count = 12
     """Changes bytes: the batch's shape changes the order of floating-point sums."""

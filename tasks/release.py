@@ -29,7 +29,7 @@ from tasks.quality.select import select
 from tasks.report import build_report
 from tasks.shards.encode import encode_table
 from tasks.shards.files import write_atomic
-from tasks.shards.ledger import ACCEPTED, build_ledger
+from tasks.shards.ledger import ACCEPTED, FAILED, REJECTED, build_ledger
 from tasks.shards.pack import pack_shards
 from tasks.shards.read import is_done, read_logits, read_scores
 from tasks.sheet_rows import sheet_of
@@ -71,9 +71,8 @@ def build_release(
         refused = folders.refuse(building, out)
         raise DefectoryError(f"{error}\nThe release before is untouched; the refused one is in {refused}") from None
     folders.swap_in(building, out)
-    figures = facts.metrics
-    counts = (figures[name] for name in ("planned", "accepted", "rejected", "failed"))
-    return ReleaseReport(out, *counts, figures)
+    planned, accepted, rejected, failed = (facts.metrics[name] for name in ("planned", ACCEPTED, REJECTED, FAILED))
+    return ReleaseReport(out, planned, accepted, rejected, failed, facts.metrics)
 
 
 def _check_finished(candidates: Path, plans: Sequence[ShardPlan]) -> None:

@@ -20,10 +20,13 @@ SAMPLES, SHARD_SIZE = 4, 2
 SHARDS = len(CATEGORIES) * SAMPLES // SHARD_SIZE
 
 
-def write_workspace(folder: Path, **blocks: dict[str, Any]) -> Path:
-    """Photographs and params below `folder`; returns the params file. `blocks` change single values."""
+def write_photographs(folder: Path) -> None:
     for number, category in enumerate(CATEGORIES):
-        _write_photographs(folder / category, number)
+        _write_category(folder / category, number)
+
+
+def write_params(folder: Path, **blocks: dict[str, Any]) -> Path:
+    """The params of the photographs in `folder`; `blocks` change single values. Returns the file."""
     params: dict[str, dict[str, Any]] = {
         "dataset": {"name": "discs", "image_size": SIZE, "samples_per_category": SAMPLES, "shard_size": SHARD_SIZE},
         "inputs": {"sources": [_source(category) for category in CATEGORIES]},
@@ -56,7 +59,7 @@ def _source(category: str) -> dict[str, Any]:
     }
 
 
-def _write_photographs(folder: Path, seed: int) -> None:
+def _write_category(folder: Path, seed: int) -> None:
     generator = numpy_generator(seed)
     for kind, count in (("good", 6), ("scratch", 3)):
         (folder / kind).mkdir(parents=True)

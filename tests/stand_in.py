@@ -69,8 +69,7 @@ def finish(
     assert painted.images is not None
     levels = ((painted.images + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
     return [
-        np.where(mask[..., None], image, clean.image)
-        for image, clean, mask in zip(levels, cleans, masks, strict=True)
+        np.where(mask[..., None], image, clean.image) for image, clean, mask in zip(levels, cleans, masks, strict=True)
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,15 +19,13 @@ from prefect.settings import PREFECT_HOME, temporary_settings
 from flows import stations
 from flows.factory import factory, resume
 from flows.generate import generate
-from flows.inputs import inputs
 from flows.server import embedded_server
-from flows.train import train
 from flows.workspace import Workspace
 from tasks.contracts import DefectoryError, DrawnMask, InputImage, ReferenceMask, SampleSpec
 from tasks.params import MasksParams
 from tasks.shards.read import read_scores
 from tests import stand_in
-from tests.factory_fixtures import SAMPLES, SHARDS, hashes, write_workspace
+from tests.factory_fixtures import SAMPLES, SHARDS, hashes, write_params, write_photographs
 
 TOLERANT = {"max_failed_share": 0.5}
 
@@ -45,25 +44,21 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def undisturbed(server: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace through which the whole line has run once."""
     folder = tmp_path_factory.mktemp("undisturbed")
+    write_photographs(folder)
     with pytest.MonkeyPatch.context() as patch:
         stand_in.register(patch)
-        made = factory(write_workspace(folder), folder / "data")
+        made = factory(write_params(folder), folder / "data")
     assert (made.shards, made.lost) == (SHARDS, {})
     return folder
 
 
 @pytest.fixture
-def folder(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A workspace whose inputs are read and whose system is trained, so that `generate` can begin."""
     stand_in.register(monkeypatch)
+    for stage in ("inputs", "models"):
+        shutil.copytree(undisturbed / "data" / stage, tmp_path / "data" / stage)
     return tmp_path
-
-
-def prepare(folder: Path, **blocks: dict[str, object]) -> tuple[Path, Path]:
-    """Inputs and model, so that `generate` can begin; returns params and root."""
-    params, root = write_workspace(folder, **blocks), folder / "data"
-    inputs(params, root)
-    train(params, root)
-    return params, root
 
 
 def test_a_run_releases_and_a_second_one_does_nothing(undisturbed: Path, folder: Path) -> None:
@@ -76,7 +71,7 @@ def test_a_run_releases_and_a_second_one_does_nothing(undisturbed: Path, folder:
     assert {path: path.stat().st_mtime_ns for path in times} == times, "a finished shard was written again"
 
 
-def test_timings_are_beside_the_data(undisturbed: Path, server: str) -> None:
+def test_timings_are_beside_the_data(undisturbed: Path) -> None:
     record = Workspace(undisturbed / "data").read_timings("generate")
     assert len(record["shards"]) == SHARDS
     assert all({*stations.STATIONS, "samples"} <= shard.keys() for shard in record["shards"].values())
@@ -85,7 +80,7 @@ def test_timings_are_beside_the_data(undisturbed: Path, server: str) -> None:
 
 
 def test_the_graph_shows_every_station_of_every_shard(folder: Path) -> None:
-    made = generate(*prepare(folder), return_state=True)
+    made = generate(write_params(folder), folder / "data", return_state=True)
     runs = task_runs(made.state_details.flow_run_id)
     expected = {f"{name} {shard}" for name in stations.STATIONS for shard in shard_names()}
     assert {run.name for run in runs} == expected
@@ -105,7 +100,7 @@ def shard_names() -> list[str]:
 
 
 def test_the_next_shards_masks_are_drawn_while_one_is_painted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    params, root = prepare(folder)
+    params, root = write_params(folder), folder / "data"
     second_is_drawn = threading.Event()
     seen: list[bool] = []
     drawer = stations.draw_mask
@@ -128,7 +123,7 @@ def test_the_next_shards_masks_are_drawn_while_one_is_painted(folder: Path, monk
 
 
 def test_killed_between_shards_and_resumed_gives_the_same_bytes(undisturbed: Path, folder: Path) -> None:
-    params, root = prepare(folder)
+    params, root = write_params(folder), folder / "data"
     killed = subprocess.run([sys.executable, "-c", _KILLED_AFTER_TWO_SHARDS, params, root], capture_output=True)
     assert killed.returncode == -signal.SIGKILL
     markers = list((root / "candidates").rglob("*.done.json"))
@@ -161,7 +156,7 @@ generate(Path(sys.argv[1]), Path(sys.argv[2]))
 
 
 def test_a_shard_that_fails_once_is_made_at_the_end(undisturbed: Path, folder: Path) -> None:
-    params, root = prepare(folder)
+    params, root = write_params(folder), folder / "data"
     tried: list[str] = []
 
     def stumble(specs: Sequence[SampleSpec]) -> None:
@@ -176,7 +171,7 @@ def test_a_shard_that_fails_once_is_made_at_the_end(undisturbed: Path, folder: P
 
 
 def test_a_shard_that_always_fails_costs_no_other(folder: Path) -> None:
-    params, root = prepare(folder, select=TOLERANT)
+    params, root = write_params(folder, select=TOLERANT), folder / "data"
 
     def fail(specs: Sequence[SampleSpec]) -> None:
         if specs[0].sample_id == "brass-000000":
@@ -192,19 +187,19 @@ def test_a_shard_that_always_fails_costs_no_other(folder: Path) -> None:
 
 
 def test_too_many_failures_end_the_run_after_everything_was_tried(folder: Path) -> None:
-    params, root = prepare(folder)
+    params, root = write_params(folder), folder / "data"
 
     def fail(specs: Sequence[SampleSpec]) -> None:
         if specs[0].category == "brass":
             raise DefectoryError("no paint left")
 
-    with stand_in.painting(fail), pytest.raises(DefectoryError, match="4 of 8 samples.*no paint left"):
+    with stand_in.painting(fail), pytest.raises(DefectoryError, match=r"4 of 8 samples.*no paint left"):
         generate(params, root)
     assert len(list((root / "candidates" / "steel").glob("*.done.json"))) == SHARDS // 2
 
 
 def test_a_sample_without_a_mask_is_a_failure_of_its_own(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    params, root = prepare(folder, select=TOLERANT)
+    params, root = write_params(folder, select=TOLERANT), folder / "data"
     drawer = stations.draw_mask
 
     def draw(
@@ -217,13 +212,11 @@ def test_a_sample_without_a_mask_is_a_failure_of_its_own(folder: Path, monkeypat
     monkeypatch.setattr(stations, "draw_mask", draw)
     assert generate(params, root).lost == {}
     errors = read_scores(root / "candidates").set_index("sample_id")["error"].dropna()
-    assert errors.to_dict() == dict.fromkeys(
-        ["brass-000001", "steel-000002", "steel-000003"], "masks: it does not fit"
-    )
+    assert errors.to_dict() == dict.fromkeys(["brass-000001", "steel-000002", "steel-000003"], "masks: it does not fit")
 
 
 def test_a_shard_that_cannot_be_written_ends_the_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    params, root = prepare(folder)
+    params, root = write_params(folder), folder / "data"
     painted: list[str] = []
 
     def refuse(*given: object) -> None:
@@ -239,7 +232,7 @@ def test_a_shard_that_cannot_be_written_ends_the_run(folder: Path, monkeypatch: 
 
 
 def test_changed_params_sweep_what_they_left_behind(folder: Path) -> None:
-    params, root = prepare(folder)
+    params, root = write_params(folder), folder / "data"
     generate(params, root)
     text = params.read_text()
     params.write_text(text.replace(f"samples_per_category: {SAMPLES}", "samples_per_category: 2"))
@@ -249,4 +242,4 @@ def test_changed_params_sweep_what_they_left_behind(folder: Path) -> None:
 
 def test_resuming_without_inputs_says_what_to_do(folder: Path) -> None:
     with pytest.raises(DefectoryError, match="defectory run"):
-        resume(write_workspace(folder), folder / "data")
+        resume(write_params(folder), folder / "elsewhere")

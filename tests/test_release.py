@@ -16,6 +16,7 @@ from tasks.manifest import MANIFEST_SCHEMA
 from tasks.release import build_release
 from tasks.shards.encode import encode_mask, encode_table
 from tasks.shards.files import shard_files
+from tasks.versions import ReleaseDataset
 from tests.factories import LICENSE, SOURCE, Workspace, make_params, make_workspace
 
 COMMAND = "defectory run --params params.yaml"
@@ -118,12 +119,21 @@ def test_metrics_count_by_category_and_name_the_network_of_their_score(workspace
     assert "second" not in json.dumps(metrics)
 
 
-def test_other_thresholds_are_another_release_of_the_same_files(workspace: Workspace, tmp_path: Path) -> None:
+def test_other_thresholds_choose_among_the_same_samples_and_move_none_to_another_file(
+    workspace: Workspace, tmp_path: Path
+) -> None:
     folder = release(workspace, tmp_path / "strict", min_change_inside=60.0, min_accepted_share=0.1)
-    few = pd.read_parquet(folder / "manifest.parquet")
-    assert 0 < len(few) < 13
-    assert set(files_below(folder)) == set(files_below(workspace.release))
-    assert {len(pq.ParquetFile(path).read()) for path in folder.glob("images/*/*")} != {3}
+    few, all_of_them = (pd.read_parquet(path / "manifest.parquet") for path in (folder, workspace.release))
+    assert 0 < len(few) < len(all_of_them)
+    columns = ["sample_id", "shard", "image_sha256"]
+    assert len(few.merge(all_of_them, on=columns)) == len(few)
+
+
+def test_the_reader_of_versions_finds_every_sample_whole(workspace: Workspace) -> None:
+    samples = ReleaseDataset(workspace.release)
+    assert len(samples) == 13
+    assert list(samples.damaged()) == []
+    assert samples[0]["mask"].any()
 
 
 def test_a_shard_of_which_nothing_was_accepted_is_left_out_and_the_others_keep_their_numbers(

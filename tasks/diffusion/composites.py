@@ -22,6 +22,8 @@ _CLEAN_SHARE = 0.35
 _TRIES = 8
 _RING = 10
 _FEATHER = 2
+_GAIN = (0.6, 1.5)
+"""How far the exposure of a pasted defect may be changed to fit its new surroundings."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,8 @@ def composite(defect: TrainingImage, clean: InputImage, generator: Generator) ->
             continue
         moved = transform.warp(defect.image.astype(np.float32), motion, order=1, mode="edge", preserve_range=True)
         ring = ndimage.binary_dilation(mask, iterations=max(1, _RING * size // 256)) & ~mask
-        gain = (clean.image[ring].mean() + 1) / (moved[ring].mean() + 1)
+        # Medians: a ring often crosses darker structure that the two photographs do not share.
+        gain = np.clip((np.median(clean.image[ring]) + 1) / (np.median(moved[ring]) + 1), *_GAIN)
         weight = feather_weights(mask, _FEATHER)[..., None]
         image = weight * np.clip(moved * gain, 0, 255) + (1 - weight) * clean.image
         return TrainingImage(

@@ -60,11 +60,12 @@ class EmbeddedDenoiser(nn.Module):
         self.unet = UNet2DModel(
             in_channels=2 * latent_channels + 2 * CELL * CELL,
             out_channels=latent_channels,
+            norm_num_groups=16,
             block_out_channels=tuple(channels),
             layers_per_block=1,
             down_block_types=("DownBlock2D",) * plain + ("AttnDownBlock2D",) * attending,
             up_block_types=("AttnUpBlock2D",) * attending + ("UpBlock2D",) * plain,
-            attention_head_dim=64,
+            attention_head_dim=32,
             num_class_embeds=label_count + 1,
         )
         self.unet.to(memory_format=torch.channels_last)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from tasks.inputs.listing import source_name
 from tasks.inputs.opening import OpenedImage, open_listings
 from tasks.inputs.readers import list_source
 from tasks.inputs.splits import group_images, split_groups
-from tasks.inputs.store import REPORT, write_category, write_json, write_splits
+from tasks.inputs.store import REPORT, PackedImage, pack_image, write_category, write_json, write_splits
 from tasks.params import Params
 from tasks.progress import Progress
 from tasks.shards.encode import decode_image
@@ -85,16 +86,17 @@ def _write(placed: Sequence[_Placed], folder: Path, tell: Callable[[int], None])
         categories[each.opened.listed.category].append(each)
     entries: dict[str, dict[str, str]] = {}
     for category, members in sorted(categories.items()):
-        entries |= write_category(folder, category, _finished(members, len(entries), tell))
+        entries |= write_category(folder, category, _packed(members, len(entries), tell))
     return write_splits(folder, entries)
 
 
-def _finished(members: Sequence[_Placed], before: int, tell: Callable[[int], None]) -> Iterator[InputImage]:
-    """The images of one category, each with its foreground."""
+def _packed(members: Sequence[_Placed], before: int, tell: Callable[[int], None]) -> Iterator[PackedImage]:
+    """The images of one category, each with its foreground; `before` are done already."""
     model = _learn(members)
-    for number, each in enumerate(members, start=before + 1):
-        yield _input_image(each, model)
-        tell(number)
+    with ThreadPoolExecutor() as pool:
+        for number, packed in enumerate(pool.map(lambda each: _pack(each, model), members), start=before + 1):
+            yield packed
+            tell(number)
 
 
 def _learn(members: Sequence[_Placed]) -> ForegroundModel:
@@ -103,11 +105,11 @@ def _learn(members: Sequence[_Placed]) -> ForegroundModel:
     return learn_foreground([decode_image(image.image) for image in clean[::step]], clean[0].source.foreground)
 
 
-def _input_image(placed: _Placed, model: ForegroundModel) -> InputImage:
+def _pack(placed: _Placed, model: ForegroundModel) -> PackedImage:
     opened, listed = placed.opened, placed.opened.listed
     image = decode_image(opened.image)
     foreground = find_foreground(image, model)
-    return InputImage(
+    finished = InputImage(
         image_id=listed.image_id,
         category=listed.category,
         defect_type=listed.defect_type,
@@ -122,6 +124,7 @@ def _input_image(placed: _Placed, model: ForegroundModel) -> InputImage:
         source=source_name(opened.source),
         license=opened.source.license,
     )
+    return pack_image(finished, opened.image)
 
 
 def _counts(placed: Sequence[_Placed]) -> Counts:

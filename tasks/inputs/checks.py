@@ -6,6 +6,7 @@ test, without looking at the product: a detector would find that way first. Noth
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
@@ -15,10 +16,10 @@ from scipy.stats import rankdata
 from tasks.contracts import CLEAN, TEST, TRAIN
 from tasks.inputs.opening import OpenedImage
 
-_SUSPICIOUS = 0.8
-"""AUROC from which two sets count as told apart."""
-_FEWEST = 8
-"""Images a side below which an AUROC says nothing."""
+_SUSPICIOUS = 0.75
+"""AUROC from which two sets count as told apart, if chance alone would not make it so."""
+_DEVIATIONS = 3.0
+"""Standard deviations from 0.5, of sets that do not differ, below which an AUROC is put down to chance."""
 
 Label = tuple[str, str]
 _MEASURES = {
@@ -49,11 +50,13 @@ def check_inputs(images: Sequence[OpenedImage], splits: dict[str, str]) -> list[
 
 
 def _told_apart(what: str, first: Sequence[OpenedImage], second: Sequence[OpenedImage]) -> Iterator[str]:
-    if min(len(first), len(second)) < _FEWEST:
+    if not first or not second:
         return
+    # Mann and Whitney (1947): the variance of U over (n m)^2.
+    chance = math.sqrt((len(first) + len(second) + 1) / (12 * len(first) * len(second)))
     for name, (measure, value_of) in _MEASURES.items():
         area = auroc([value_of(image) for image in first], [value_of(image) for image in second])
-        if max(area, 1 - area) > _SUSPICIOUS:
+        if max(area, 1 - area) >= _SUSPICIOUS and abs(area - 0.5) >= _DEVIATIONS * chance:
             medians = [np.median([value_of(image) for image in side]) for side in (first, second)]
             yield (
                 f"{what} can be told apart by {name} alone: AUROC {max(area, 1 - area):.2f} of {measure}, "

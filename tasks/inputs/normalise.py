@@ -7,6 +7,7 @@ that a file which cannot be used is refused in one place, with one reason, befor
 from __future__ import annotations
 
 import struct
+import threading
 import warnings
 import zlib
 from pathlib import Path
@@ -23,6 +24,9 @@ Fit = Literal["squash", "crop", "pad"]
 
 _DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error)
 """What Pillow's decoders are known to raise for damaged files."""
+
+_HEADERS = threading.Lock()
+"""Held while a header is read: Python's warning filters belong to the whole process."""
 
 _TRANSPARENT = ("RGBA", "LA", "PA", "La", "RGBa")
 
@@ -80,7 +84,7 @@ def _open(path: Path, max_pixels: int) -> PillowImage.Image:
     try:
         if path.stat().st_size == 0:
             raise UnusableInput("the file is empty (0 bytes)")
-        with warnings.catch_warnings():
+        with _HEADERS, warnings.catch_warnings():
             # The limit of the params stands in for Pillow's own, which only warns at first.
             warnings.simplefilter("ignore", PillowImage.DecompressionBombWarning)
             image = PillowImage.open(path)

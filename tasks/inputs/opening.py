@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,26 +54,34 @@ def open_listings(listings: Sequence[Listing], params: Params, tell: Callable[[i
 
     Raises DefectoryError for a source without one usable clean image.
     """
-    images: dict[str, OpenedImage] = {}
+    offered = [(listing.source, listed) for listing in listings for listed in listing.images]
+    owner_of = {listed.image_id: source for source, listed in reversed(offered)}
+    images: list[OpenedImage] = []
     skipped = [skip for listing in listings for skip in listing.skipped]
-    done = 0
-    for listing in listings:
-        for listed in listing.images:
-            try:
-                _refuse_repeated(listed, images)
-                images[listed.image_id] = _open(listed, listing.source, params)
-            except UnusableInput as error:
-                skipped.append(SkippedInput(listed.path, source_name(listing.source), str(error)))
-            done += 1
+    # Threads: decoding and encoding, which is nearly all of it, holds no interpreter lock.
+    with ThreadPoolExecutor() as pool:
+        results = pool.map(lambda offer: _try_open(offer[0], offer[1], owner_of[offer[1].image_id], params), offered)
+        for done, result in enumerate(results, start=1):
+            if isinstance(result, SkippedInput):
+                skipped.append(result)
+            else:
+                images.append(result)
             tell(done)
+    for listing in listings:
         _require_clean(listing, images, skipped)
-    return Opened(tuple(images.values()), tuple(skipped))
+    return Opened(tuple(images), tuple(skipped))
 
 
-def _refuse_repeated(listed: ListedImage, images: dict[str, OpenedImage]) -> None:
-    if listed.image_id in images:
-        first = images[listed.image_id].source
-        raise UnusableInput(f"source {source_name(first)} already has an image {listed.image_id!r}: rename one of them")
+def _try_open(
+    source: SourceParams, listed: ListedImage, owner: SourceParams, params: Params
+) -> OpenedImage | SkippedInput:
+    """`owner` is the first source that offers an image of this id."""
+    try:
+        if owner is not source:
+            raise UnusableInput(f"source {source_name(owner)} already has an image {listed.image_id!r}: rename one")
+        return _open(listed, source, params)
+    except UnusableInput as error:
+        return SkippedInput(listed.path, source_name(source), str(error))
 
 
 def _open(listed: ListedImage, source: SourceParams, params: Params) -> OpenedImage:
@@ -91,13 +100,12 @@ def _open(listed: ListedImage, source: SourceParams, params: Params) -> OpenedIm
     )
 
 
-def _require_clean(listing: Listing, images: dict[str, OpenedImage], skipped: Sequence[SkippedInput]) -> None:
-    name = source_name(listing.source)
-    clean = [listed for listed in listing.images if listed.is_clean]
-    # An id may be held by another source's image of the same name, so the source is compared as well.
-    if any(listed.image_id in images and images[listed.image_id].listed is listed for listed in clean):
+def _require_clean(listing: Listing, images: Sequence[OpenedImage], skipped: Sequence[SkippedInput]) -> None:
+    if any(image.source is listing.source and image.listed.is_clean for image in images):
         return
+    name = source_name(listing.source)
+    found = sum(listed.is_clean for listed in listing.images)
     first = next((f", such as {skip.path}: {skip.reason}" for skip in skipped if skip.source == name), "")
-    if clean:
-        raise DefectoryError(f"source {name}: none of its {len(clean)} clean images can be used{first}")
+    if found:
+        raise DefectoryError(f"source {name}: none of its {found} clean images can be used{first}")
     raise DefectoryError(f"source {name} has no clean image: correct its root or its patterns for clean images{first}")

@@ -19,13 +19,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks.contracts import CLEAN, DefectoryError, InputImage, SkippedInput
-from tasks.shards.encode import IMAGE_ROWS, decode_image, decode_mask, encode_image, encode_mask, encode_table
+from tasks.shards.encode import IMAGE_ROWS, decode_image, decode_mask, encode_mask, encode_table
 
 SPLITS, REPORT = "splits.json", "report.json"
 
 _TEXTS = ("image_id", "category", "defect_type", "split", "group", "sha256", "path", "source", "license")
 _PICTURES = ("image", "mask", "foreground")
-_SCHEMA = pa.schema([(name, pa.string()) for name in _TEXTS] + [(name, pa.binary()) for name in _PICTURES])
+_SCHEMA = pa.schema([*((name, pa.string()) for name in _TEXTS), *((name, pa.binary()) for name in _PICTURES)])
 
 
 @dataclass(frozen=True)
@@ -73,15 +73,30 @@ class Inputs:
         )
 
 
-def write_category(folder: Path, category: str, images: Iterable[InputImage]) -> dict[str, dict[str, str]]:
+@dataclass(frozen=True)
+class PackedImage:
+    """An input image as it lies on disk: its row, and its entry in the split manifest."""
+
+    image_id: str
+    row: dict[str, str | bytes | None]
+    entry: dict[str, str]
+
+
+def pack_image(image: InputImage, encoded: bytes) -> PackedImage:
+    """Pack an image; `encoded` is its picture as `encode_image` encodes it."""
+    row: dict[str, str | bytes | None] = {name: getattr(image, name) for name in _TEXTS}
+    row["image"] = encoded
+    row["mask"] = None if image.mask is None else encode_mask(image.mask)
+    row["foreground"] = encode_mask(image.foreground)
+    return PackedImage(image.image_id, row, _entry(image))
+
+
+def write_category(folder: Path, category: str, images: Iterable[PackedImage]) -> dict[str, dict[str, str]]:
     """Write one category's images; returns their entries in the split manifest."""
-    rows, entries = [], {}
-    for image in images:
-        rows.append(_row(image))
-        entries[image.image_id] = _entry(image)
-    table = encode_table(pa.Table.from_pylist(rows, schema=_SCHEMA), IMAGE_ROWS)
-    (folder / f"{category}.parquet").write_bytes(table)
-    return entries
+    packed = list(images)
+    table = pa.Table.from_pylist([image.row for image in packed], schema=_SCHEMA)
+    (folder / f"{category}.parquet").write_bytes(encode_table(table, IMAGE_ROWS))
+    return {image.image_id: image.entry for image in packed}
 
 
 def write_splits(folder: Path, entries: dict[str, dict[str, str]]) -> str:
@@ -124,14 +139,6 @@ def _read_category(file: Path) -> Iterator[InputImage]:
             yield from (_image(row) for row in batch.to_pylist())
     except (pa.ArrowException, OSError, KeyError) as error:
         raise DefectoryError(f"{file}: damaged ({error}); remove its folder and run inputs again") from None
-
-
-def _row(image: InputImage) -> dict[str, str | bytes | None]:
-    return {name: getattr(image, name) for name in _TEXTS} | {
-        "image": encode_image(image.image),
-        "mask": None if image.mask is None else encode_mask(image.mask),
-        "foreground": encode_mask(image.foreground),
-    }
 
 
 def _image(row: dict[str, Any]) -> InputImage:
