@@ -77,7 +77,7 @@ def main() -> None:
     print(f"{'adaptation':14s}{'outside error':>15s}{'in-mask difference':>20s}{'seconds an image':>18s}")
     results = {}
     for kind in ("none", "published", "closed_form"):
-        results[kind] = measure(case, AdaptParams(kind=kind))  # type: ignore[arg-type]
+        results[kind] = measure(case, AdaptParams(kind=kind))
         outside, inside, seconds = results[kind]
         print(f"{kind:14s}{outside:15.3f}{inside:20.3f}{seconds:18.3f}")
     times_cheaper = results["published"][2] / results["closed_form"][2]

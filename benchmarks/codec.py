@@ -1,10 +1,11 @@
 """The shipped codec beside TAEF2 on photographs that neither was trained on: PSNR and LPIPS.
 
-    python -m benchmarks.codec --data FOLDER --taef2 FOLDER [--images 24]
+    python -m benchmarks.codec --data FOLDER --taef2 FOLDER [--images 24] [--workspace DIR]
 
 `--data` holds `mvtec/bottle` and `magnetic_tile`; solar cells come from the package elpv-dataset. `--taef2` holds
 `taef2_encoder.pth` and `taef2_decoder.pth` (MIT). TAEF2 has 32 latent channels where ours has 8, so it spends four
-times the numbers on an image: the comparison says what the smaller latent space costs.
+times the numbers on an image: the comparison says what the smaller latent space costs. With `--workspace`, the
+codec that a run has fine-tuned is compared, too, on clean images of that run's test split.
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.figures import print_figure
-from tasks.contracts import Image
+from tasks.contracts import TEST, Image
 from tasks.diffusion.codec import load_codec
 from tasks.diffusion.codec_training import to_tensor
+from tasks.inputs.store import read_inputs
 from tasks.params import CodecParams
 from tasks.quality.perceptual import shared_lpips
 
@@ -115,25 +117,40 @@ def fidelity(rebuild: Rebuild, images: Sequence[Image]) -> tuple[float, float]:
     return float(np.mean(decibels)), float(np.mean(distances))
 
 
+def codec_at(path: Path | None = None) -> Rebuild:
+    codec = load_codec(CodecParams(), path)
+    return lambda images: codec.decode(codec.encode(images))
+
+
+def held_out(workspace: Path, count: int) -> list[Image]:
+    """Clean images of the test split, evenly spaced."""
+    inputs = read_inputs(workspace / "data" / "inputs")
+    images = [image.image for category in inputs.categories for image in inputs.clean(category, TEST)]
+    return [images[i] for i in np.linspace(0, len(images) - 1, count).astype(int)]
+
+
+def compare(name: str, images: Sequence[Image], peers: dict[str, Rebuild]) -> float:
+    """Print a line a peer; returns by how many dB the first is better than TAEF2."""
+    results = {peer: fidelity(rebuild, images) for peer, rebuild in peers.items()}
+    for peer, (psnr, lpips) in results.items():
+        print(f"{name:16s}{peer:18s}{psnr:10.2f}{lpips:10.3f}")
+    return next(iter(results.values()))[0] - results["TAEF2"][0]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--taef2", type=Path, required=True)
     parser.add_argument("--images", type=int, default=24)
+    parser.add_argument("--workspace", type=Path)
     arguments = parser.parse_args()
-    ours = load_codec(CodecParams())
-    peers: dict[str, Rebuild] = {
-        "ours": lambda images: ours.decode(ours.encode(images)),
-        "TAEF2": load_taef2(arguments.taef2),
-    }
-    print(f"{'images':16s}{'codec':10s}{'PSNR dB':>10s}{'LPIPS':>10s}")
-    differences = []
-    for name, paths in image_sets(arguments.data).items():
-        images = read_images(paths, arguments.images)
-        results = {peer: fidelity(rebuild, images) for peer, rebuild in peers.items()}
-        for peer, (psnr, lpips) in results.items():
-            print(f"{name:16s}{peer:10s}{psnr:10.2f}{lpips:10.3f}")
-        differences.append(results["ours"][0] - results["TAEF2"][0])
+    peers = {"shipped": codec_at(), "TAEF2": load_taef2(arguments.taef2)}
+    print(f"{'images':16s}{'codec':18s}{'PSNR dB':>10s}{'LPIPS':>10s}")
+    sets = image_sets(arguments.data)
+    differences = [compare(name, read_images(paths, arguments.images), peers) for name, paths in sets.items()]
+    if arguments.workspace:
+        fine_tuned = codec_at(arguments.workspace / "data" / "models" / "codec.safetensors")
+        compare("test split", held_out(arguments.workspace, arguments.images), {"fine-tuned": fine_tuned, **peers})
     difference = float(np.mean(differences))
     print_figure("codec", difference, "dB PSNR, ours minus TAEF2, mean over the sets", "at least 0", difference >= 0)
 

@@ -14,8 +14,8 @@ from typing import Any
 
 from benchmarks.figures import print_figure
 from flows.factory import factory
-from flows.generate import STATIONS
 from flows.stage import recorded
+from flows.stations import STATIONS
 from flows.terminal import size
 from flows.workspace import PARAMS, Workspace
 

@@ -1,7 +1,11 @@
-"""Inputs: read every source of the params, check, split without leaks, hash. Out: `<root>/inputs`."""
+"""Inputs: read every source of the params, check, split without leaks, hash. Out: `<root>/inputs`.
+
+Sources whose every byte is as it was when the inputs were made are not read again.
+"""
 
 from __future__ import annotations
 
+import time
 from functools import partial
 from pathlib import Path
 
@@ -10,22 +14,38 @@ from prefect import flow
 from flows.policy import station
 from flows.stage import run_stage
 from flows.terminal import output, progress
-from flows.timing import timed
+from flows.timing import record_wall
 from flows.workspace import PARAMS, ROOT, Workspace
+from tasks.diffusion.products import file_sha256, is_made, mark_made
 from tasks.inputs.build import InputsReport, build_inputs
-from tasks.params import Params, load_params
+from tasks.inputs.readers import list_source
+from tasks.inputs.store import SPLITS
+from tasks.params import Params, fingerprint, load_params
+from tasks.plan import CODE_VERSION
 
 
 @flow(name="inputs", persist_result=False)
 def inputs(params: Path = PARAMS, root: Path = ROOT) -> None:
     """Read the sources; says how many images were skipped and what to be wary of. The report has the details."""
-    workspace = Workspace(root)
-    with timed(workspace, "inputs"):
-        report = read_sources(load_params(params), params.parent, workspace.inputs)
+    workspace, wanted, start = Workspace(root), load_params(params), time.perf_counter()
+    made_from = fingerprint_of_sources(wanted, params.parent)
+    if is_made(workspace.inputs / SPLITS, made_from):
+        return
+    report = read_sources(wanted, params.parent, workspace.inputs)
+    mark_made(workspace.inputs / SPLITS, made_from)
+    record_wall(workspace, "inputs", start)
     for warning in report.warnings:
         output.print(f"warning: {warning}", markup=False)
     if report.skipped:
         output.print(f"{len(report.skipped)} input images were skipped; {workspace.inputs / 'report.json'} says why")
+
+
+def fingerprint_of_sources(params: Params, base: Path) -> str:
+    """Of all that the inputs are made from: the params, every source file's bytes, and the code's version."""
+    images = [image for source in params.inputs.sources for image in list_source(source, base).images]
+    files = [(image.image_id, path) for image in images for path in (image.file, image.mask_file) if path]
+    hashes = [(image_id, file_sha256(path) if path.is_file() else "") for image_id, path in files]
+    return fingerprint(CODE_VERSION, params.inputs, params.dataset.image_size, params.dataset.seed, hashes)
 
 
 @station("read sources")

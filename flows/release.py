@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 from prefect import flow
 
 from flows.policy import station
 from flows.stage import run_stage
-from flows.timing import timed
+from flows.timing import record_wall
 from flows.workspace import PARAMS, ROOT, Workspace
 from tasks.contracts import ShardPlan
 from tasks.inputs.store import Inputs, read_inputs
@@ -21,12 +22,12 @@ from tasks.synthesis import system_named
 @flow(name="release", persist_result=False)
 def release(params: Path = PARAMS, root: Path = ROOT) -> None:
     """Decide what is accepted, and write `<root>/release`. Raises DefectoryError when the gate refuses it."""
-    workspace, wanted = Workspace(root), load_params(params)
-    with timed(workspace, "release"):
-        images = read_inputs(workspace.inputs)
-        model = system_named(wanted.paint.system).load(images, wanted, workspace.models)
-        plans = plan_shards(wanted, images, model.sha256)
-        select_and_write(wanted, images, plans, workspace, command_for(params))
+    workspace, wanted, start = Workspace(root), load_params(params), time.perf_counter()
+    images = read_inputs(workspace.inputs)
+    model = system_named(wanted.paint.system).load(images, wanted, workspace.models)
+    plans = plan_shards(wanted, images, model.sha256)
+    select_and_write(wanted, images, plans, workspace, command_for(params))
+    record_wall(workspace, "release", start)
 
 
 @station("select and write")

@@ -83,12 +83,15 @@ def _run_dvc(repo: Path, arguments: tuple[str, ...]) -> tuple[int, str]:
     start = log.stat().st_size
     # -P: a folder named `flows` in `repo` must not hide this one.
     command = [sys.executable, "-P", "-m", "flows.quiet_dvc", str(log.resolve()), *arguments]
-    process = subprocess.Popen(command, cwd=repo, env=dvc_environment(), stdin=subprocess.DEVNULL)
+    environment = dvc_environment()
+    # A process group of its own, which quiet_dvc interrupts as a whole when its input ends.
+    process = subprocess.Popen(command, cwd=repo, env=environment, stdin=subprocess.PIPE, process_group=0)
+    assert process.stdin is not None
     try:
         status = process.wait()
-    except KeyboardInterrupt:
-        process.wait()  # it got the interrupt too: let it and its stage end in order
-        raise
+    finally:
+        process.stdin.close()
+        process.wait()  # when interrupted: until the stage has ended in order
     said = log.read_bytes()[start:].decode("utf-8", errors="replace")
     return status, "\n".join(line for line in said.splitlines() if line.startswith("ERROR"))
 

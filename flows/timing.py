@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from flows.workspace import Workspace
 
@@ -39,14 +38,10 @@ class Clock:
         return time.perf_counter() - self._start
 
 
-@contextmanager
-def timed(workspace: Workspace, stage: str) -> Iterator[dict[str, Any]]:
-    """Record a stage's wall seconds and peak memory when the block has gone well; what is added to the dict too."""
-    start = time.perf_counter()
-    extra: dict[str, Any] = {}
-    yield extra
-    record = {"wall_seconds": time.perf_counter() - start, "peak_memory_bytes": peak_memory()}
-    workspace.write_timings(stage, record | extra)
+def record_wall(workspace: Workspace, stage: str, start: float) -> None:
+    """Keep a stage's wall seconds since `start`, a reading of `time.perf_counter`, and this process's peak memory."""
+    seconds = time.perf_counter() - start
+    workspace.write_timings(stage, {"wall_seconds": seconds, "peak_memory_bytes": peak_memory()})
 
 
 def peak_memory() -> int:

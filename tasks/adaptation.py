@@ -88,6 +88,7 @@ def adapt_closed_form(codec: Codec, latents: Tensor, cleans: Tensor, masks: Tens
     layer = codec.last_layer
     with torch.autocast(latents.device.type, torch.bfloat16):
         hidden = codec.hidden(latents).float()
+    assert isinstance(layer.padding, tuple)
     patches = functional.unfold(hidden, layer.kernel_size, padding=layer.padding)[0].T
     patches = torch.cat([patches, patches.new_ones(len(patches), 1)], dim=1)
     plain = layer(hidden)

@@ -6,6 +6,10 @@ import filecmp
 import json
 import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -204,3 +208,34 @@ def test_another_dvc_at_work_is_waited_for(repo: Path, monkeypatch: pytest.Monke
     dvc(repo, "commit", "--force")
     assert waits == [2.0]
     assert "is busy, it is being blocked by" in (repo / ".dvc" / "tmp" / "defectory.log").read_text()
+
+
+_PUBLISHER = """
+import sys
+from pathlib import Path
+from flows.publish import publish
+publish(Path(sys.argv[1]))
+"""
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGKILL])
+def test_the_running_stage_is_interrupted_with_the_run(repo: Path, ending: signal.Signals) -> None:
+    stage = "trap 'echo stopped > stopped; exit 130' INT; echo started > started; while true; do sleep 0.1; done"
+    (repo / "stage.sh").write_text(stage)
+    (repo / "dvc.yaml").write_text(STAGES.replace("cp params.yaml data/candidates/00000", "sh stage.sh"))
+    git(repo, "commit", "-qam", "a stage that does not end")
+    run = subprocess.Popen([sys.executable, "-c", _PUBLISHER, str(repo)], stderr=subprocess.DEVNULL)
+    try:
+        _wait_for(repo / "started")
+    finally:
+        os.kill(run.pid, ending)  # to this one process alone, as a scheduler does
+    run.wait(60)
+    _wait_for(repo / "stopped")
+    assert git(repo, "tag", "--list") == "cells-v1"
+
+
+def _wait_for(path: Path) -> None:
+    deadline = time.monotonic() + 180
+    while not path.exists():
+        assert time.monotonic() < deadline, f"{path.name} did not appear"
+        time.sleep(0.05)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny
@@ -31,9 +32,13 @@ _UNSHUFFLE = 2
 class Codec(nn.Module):
     """A pair of encoder and decoder with latents normalised per channel."""
 
-    def __init__(self, network: nn.Module, latent_channels: int) -> None:
+    latent_mean: Tensor
+    latent_std: Tensor
+
+    def __init__(self, network: Any, latent_channels: int) -> None:
+        """`network`: an autoencoder of diffusers, with `encoder` and `decoder`."""
         super().__init__()
-        self.network = network
+        self.network: Any = network
         self.latent_channels = latent_channels
         self.register_buffer("latent_mean", torch.zeros(1, latent_channels, 1, 1))
         self.register_buffer("latent_std", torch.ones(1, latent_channels, 1, 1))

@@ -43,8 +43,8 @@ MaskMaker = Callable[[InputImage, int], Mask]
 def flipped(item: TrainingImage, generator: Generator) -> TrainingImage:
     """The same with random mirror images; a part's pose is otherwise kept."""
     axes = tuple(axis for axis in (0, 1) if generator.uniform() < 0.5)
-    image, mask, foreground = (np.flip(plane, axes).copy() for plane in (item.image, item.mask, item.foreground))
-    return TrainingImage(image, mask, foreground, item.category, item.defect_type)
+    image, mask, foreground = (np.flip(item.image, axes), np.flip(item.mask, axes), np.flip(item.foreground, axes))
+    return TrainingImage(image.copy(), mask.copy(), foreground.copy(), item.category, item.defect_type)
 
 
 def composite(defect: TrainingImage, clean: InputImage, generator: Generator) -> TrainingImage | None:

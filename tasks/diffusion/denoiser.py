@@ -51,7 +51,7 @@ def make_condition(latents: Tensor, trimap: Tensor, labels: Tensor, reach: int =
 class EmbeddedDenoiser(nn.Module):
     """diffusers' UNet2DModel on latents; the trimap enters at full resolution, 64 of its pixels to a latent cell."""
 
-    prediction_type = "v_prediction"
+    prediction_type: str = "v_prediction"
 
     def __init__(self, latent_channels: int, label_count: int, channels: list[int]) -> None:
         super().__init__()
@@ -87,6 +87,8 @@ class PretrainedDenoiser(nn.Module):
 
     As in AdaBLDM the U-Net reads the prompt and the ControlNet an empty text.
     """
+
+    prompts: Tensor
 
     def __init__(self, unet: UNet2DConditionModel, prompts: Tensor, prediction_type: str) -> None:
         """`prompts`: text embeddings (labels + 1, tokens, width), the last one of the empty text."""

@@ -123,8 +123,9 @@ def procedural_image(size: int, generator: Generator) -> Image:
     """One image: a mixture of two surfaces with scratches, shading, colour or grey, blur and sensor noise."""
     first, second = (_SURFACES[i](size, generator) for i in generator.integers(0, len(_SURFACES), 2))
     blend = fractal_noise(size, generator, 2.2) if generator.uniform() < 0.5 else np.float32(generator.uniform(0, 0.4))
-    plane = _scratch(first * (1 - blend) + second * blend, generator)
-    plane = plane * (0.6 + 0.6 * fractal_noise(size, generator, 2.6)) * generator.uniform(0.6, 1.2)
+    plane: NDArray[np.floating] = _scratch(first * (1 - blend) + second * blend, generator)
+    shading = 0.6 + 0.6 * fractal_noise(size, generator, 2.6)
+    plane = plane * shading * generator.uniform(0.6, 1.2)
     if generator.uniform() < 0.45:
         image = np.repeat(plane[..., None], 3, axis=2)
     else:

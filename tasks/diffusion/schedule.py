@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
 from torch import Tensor
@@ -9,7 +11,7 @@ from torch import Tensor
 from tasks.params import PaintParams
 
 TRAIN_TIMESTEPS = 1000
-Scheduler = DDIMScheduler | DPMSolverMultistepScheduler
+Scheduler: TypeAlias = DDIMScheduler | DPMSolverMultistepScheduler
 
 _EMBEDDED = {
     "num_train_timesteps": TRAIN_TIMESTEPS,

@@ -83,7 +83,9 @@ class Trainer:
         self.denoiser, self.params, self.seed, self.step = denoiser, params, seed, 0
         trained = [parameter for parameter in denoiser.parameters() if parameter.requires_grad]
         self.trained = trained
-        self.optimizer = torch.optim.AdamW(trained, lr=params.learning_rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
+        self.optimizer = torch.optim.AdamW(
+            trained, lr=params.learning_rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True
+        )
         self.average = EMAModel(trained, decay=params.ema_decay, use_ema_warmup=True, power=0.75)
         config = None if denoiser.prediction_type == "v_prediction" else {"prediction_type": "epsilon"}
         self.schedule = training_schedule(None if config is None else {**training_schedule().config, **config})

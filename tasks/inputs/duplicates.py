@@ -21,8 +21,8 @@ from tasks.contracts import Image
 _SIDE = 16
 _BLOCK = 1024
 """Rows compared at once: bounds the memory."""
-_SAME = 1e-4
-"""Of a descriptor's energy: peculiarities below it are noise of the encoder."""
+_SAME = 1e-3
+"""Of a descriptor's energy: a category whose peculiarities are weaker than this has none."""
 
 Descriptors = NDArray[np.float32]
 

@@ -25,6 +25,8 @@ _OPENING = 0.02
 """Of the side: background narrower than twice this is part of the object (busbars, scratches, dark grains)."""
 _LEVELS = (0.2, 0.6)
 """Of the way from background to object: where the learned level may lie. Texture must not be cut apart."""
+_ENDS = (5, 95)
+"""Percentiles that stand for the dark and the bright end of a photograph; an object covers at least as much."""
 _MIN_CONTRAST = 8.0
 """Grey levels between background and object, below which there is no telling them apart."""
 _MIN_PIECE = 0.1
@@ -109,14 +111,16 @@ def _ring(grey: Grey) -> Grey:
 
 
 def _is_brighter(grey: Grey) -> bool:
-    quarter = len(grey) // 4
-    return bool(np.median(grey[quarter:-quarter, quarter:-quarter]) > np.median(_ring(grey)))
+    """Whether the bright end of a photograph is further from its background than the dark end."""
+    dark, bright = np.percentile(grey, _ENDS)
+    background = np.median(_ring(grey))
+    return bool(bright - background > background - dark)
 
 
 def _relative(grey: Grey, brighter: bool) -> Grey | None:
     """Grey levels with the photograph's background at 0 and its object at 1; None without contrast."""
     background = np.median(_ring(grey))
-    contrast = np.percentile(grey, 90 if brighter else 10) - background
+    contrast = np.percentile(grey, _ENDS[brighter]) - background
     if (contrast if brighter else -contrast) < _MIN_CONTRAST:
         return None
     return np.asarray((grey - background) / contrast, dtype=np.float32)

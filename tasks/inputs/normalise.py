@@ -50,7 +50,10 @@ def decode_mask(path: Path, max_pixels: int, threshold: int, shape: tuple[int, i
     `shape` is (height, width) of its photograph. Raises UnusableInput, as `decode_image` does, and for a mask of
     another size or one that is empty.
     """
-    levels = _to_rgb(_open(path, max_pixels))
+    try:
+        levels = decode_image(path, max_pixels)
+    except UnusableInput as error:
+        raise UnusableInput(f"its mask: {error}") from None
     if levels.shape[:2] != shape:
         raise UnusableInput(f"its mask is {_size(levels.shape[:2])} pixels, the image {_size(shape)}")
     mask: Mask = np.any(levels > threshold, axis=2)
@@ -95,7 +98,9 @@ def _open(path: Path, max_pixels: int) -> PillowImage.Image:
     except UnusableInput:
         raise
     except PillowImage.DecompressionBombError:
-        raise UnusableInput("the image is larger than any that the image library opens") from None
+        raise UnusableInput(
+            "it has more pixels than the image library opens, whatever inputs.max_pixels says"
+        ) from None
     except UnidentifiedImageError:
         raise UnusableInput("not an image, or of a format that cannot be read") from None
     except _DECODE_ERRORS as error:

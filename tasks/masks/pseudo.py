@@ -17,7 +17,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from skimage import filters, morphology, transform
+from skimage import filters, transform
+from skimage.morphology import closing, disk, remove_small_objects
 
 from tasks.contracts import Image, Mask
 
@@ -90,8 +91,8 @@ def pseudo_mask(anomaly: Plane, foreground: Mask, threshold: Plane, smallest_sha
     """Threshold with hysteresis inside the foreground, drop specks below `smallest_share` of the image, close gaps."""
     ratio = anomaly / threshold * foreground
     found = filters.apply_hysteresis_threshold(ratio, _LOW_SHARE, 1.0)
-    found = morphology.closing(found, morphology.disk(1))
-    return morphology.remove_small_objects(found, max_size=max(1, int(smallest_share * found.size)))
+    found = closing(found, disk(1))
+    return remove_small_objects(found, max_size=max(1, int(smallest_share * found.size)))
 
 
 def pseudo_masks(

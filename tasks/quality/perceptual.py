@@ -23,6 +23,9 @@ _TAPS = (1, 4, 7, 9, 11)
 class LPIPS(nn.Module):
     """Distances between images of shape (n, 3, height, width) in [-1, 1]; height and width of at least 32."""
 
+    shift: Tensor
+    scale: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.layers = nn.Sequential(
@@ -55,7 +58,7 @@ class LPIPS(nn.Module):
         The LPIPS distance of two images is the sum over the maps of the mean over positions of the squared
         Euclidean distance over channels.
         """
-        maps = []
+        maps: list[Tensor] = []
         hidden = (images - self.shift) / self.scale
         for number, layer in enumerate(self.layers):
             hidden = layer(hidden)
@@ -70,17 +73,20 @@ class LPIPS(nn.Module):
 
     def spatial(self, first: Tensor, second: Tensor) -> Tensor:
         """The distance of each pair by position, shape (n, height, width); its mean is close to `forward`."""
-        size = first.shape[-2:]
-        pairs = zip(self.features(first), self.features(second), strict=True)
-        maps = [(a - b).square().sum(dim=1, keepdim=True) for a, b in pairs]
-        larger = [functional.interpolate(m, size=size, mode="bilinear", align_corners=False) for m in maps]
-        return torch.stack(larger).sum(dim=0).squeeze(1)
+        return lpips_map(self.features(first), self.features(second), (first.shape[-2], first.shape[-1]))
 
 
 def lpips_distance(first: list[Tensor], second: list[Tensor]) -> Tensor:
     """The LPIPS distance between two sets of `LPIPS.features`, shape (n,)."""
     layers = [(a - b).square().sum(dim=1).mean(dim=(1, 2)) for a, b in zip(first, second, strict=True)]
     return torch.stack(layers).sum(dim=0)
+
+
+def lpips_map(first: list[Tensor], second: list[Tensor], size: tuple[int, int]) -> Tensor:
+    """The LPIPS distance by position between two sets of `LPIPS.features`, shape (n, *size)."""
+    maps = [(a - b).square().sum(dim=1, keepdim=True) for a, b in zip(first, second, strict=True)]
+    larger = [functional.interpolate(m, size=size, mode="bilinear", align_corners=False) for m in maps]
+    return torch.stack(larger).sum(dim=0).squeeze(1)
 
 
 @cache

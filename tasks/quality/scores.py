@@ -19,7 +19,7 @@ from tasks.params import ScoreParams
 from tasks.quality.descriptor import describe
 from tasks.quality.effective import change, distance_to, effective_mask, max_where, mean_where, within
 from tasks.quality.inception import confidence_and_entropy, load_classifier
-from tasks.quality.perceptual import LPIPS
+from tasks.quality.perceptual import LPIPS, lpips_distance, lpips_map
 from tasks.quality.seam import seam_contrast
 
 BATCH = 4
@@ -87,9 +87,10 @@ class Scorer:
     def _perceive(self, images: Sequence[Image], cleans: Sequence[Image]) -> _Perceived:
         levels = self._batch(images)
         results, twins = levels.float() / 127.5 - 1, self._batch(cleans).float() / 127.5 - 1
+        seen, expected = self._lpips.features(results), self._lpips.features(twins)
         return _Perceived(
-            to_clean=self._lpips(results, twins).cpu().numpy(),
-            maps=self._lpips.spatial(results, twins).cpu().numpy(),
+            to_clean=lpips_distance(seen, expected).cpu().numpy(),
+            maps=lpips_map(seen, expected, (results.shape[-2], results.shape[-1])).cpu().numpy(),
             logits=self._classifier(levels).half().cpu().numpy(),
             descriptors=describe(self._lpips, results).cpu().numpy(),
         )

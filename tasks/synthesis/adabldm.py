@@ -66,7 +66,7 @@ def paint(
     latents = []
     for start in range(0, len(specs), size):
         places = [min(start + offset, len(specs) - 1) for offset in range(size)]
-        edit = _edit(model, *([items[i] for i in places] for items in (specs, cleans, masks)))
+        edit = _edit(model, [specs[i] for i in places], [cleans[i] for i in places], [masks[i] for i in places])
         painted = paint_latents(model.denoiser, model.codec, model.schedule, edit, params.paint)
         latents.append(painted[: len(specs) - start])
     return Painted(torch.cat(latents), None)
