@@ -152,7 +152,7 @@ class PaintParams(Block):
     """Of the steps, those without any editing (AdaBLDM's stage 1)."""
     image_space_share: Share = 0.1
     """Of the steps, the last ones, edited in image space (stage 3); those between are edited in latent space."""
-    strength: tuple[Positive, Positive] = (1.2, 2.8)
+    strength: tuple[Positive, Positive] = (1.4, 3.0)
     """Drawn uniformly per sample; the guidance between the defect and the clean label inside the mask."""
     batch_size: Count = 12
     """Changes bytes: the batch's shape changes the order of floating-point sums."""

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from prefect.settings import PREFECT_API_URL, temporary_settings
 from typer.testing import CliRunner
 
 from flows import doctor
 from flows.cli import app
+from flows.server import prefect_server
 from flows.terminal import FAILED, INTERRUPTED, OK, duration, progress, run_to_status, size
 from flows.workspace import Workspace
 from tasks.contracts import DefectoryError
@@ -35,16 +38,6 @@ def defectory(*arguments: str) -> tuple[int, str]:
     """Exit status and everything that was printed, of a verb run in this process."""
     result = CliRunner().invoke(app, list(arguments), catch_exceptions=False, env={"COLUMNS": "200"})
     return result.exit_code, result.output
-
-
-def module(folder: Path, name: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", name, *arguments],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), **environment},
-        capture_output=True,
-        text=True,
-    )
 
 
 def test_help_names_every_verb() -> None:
@@ -91,43 +84,56 @@ def test_the_doctor_goes_on_after_a_bad_params_file(folder: Path) -> None:
     assert findings["device"].ok
 
 
-def test_a_full_disk_is_found_before_the_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda path: os.statvfs_result and _Usage(1000))
+def test_a_disk_that_is_too_small_is_found_before_the_run(folder: Path) -> None:
+    write_params(folder, dataset={"samples_per_category": 10**9})
     findings = {finding.check: finding for finding in doctor.examine(Path("params.yaml"), Workspace(), folder)}
     assert not findings["disk"].ok
-    assert "1 kB free" in findings["disk"].text
-
-
-class _Usage:
-    def __init__(self, free: int) -> None:
-        self.free = free
+    assert "--root on another disk" in findings["disk"].text
 
 
 @pytest.mark.parametrize("stage", ["inputs", "train", "generate", "release"])
-def test_bad_params_end_a_stage_with_one_clear_message(folder: Path, stage: str) -> None:
-    params = folder / "params.yaml"
-    params.write_text(params.read_text().replace("shard_size", "shard_sise"))
-    ended = module(folder, f"flows.{stage}")
-    assert ended.returncode == FAILED
-    assert "dataset.shard_sise: unknown key; did you mean 'shard_size'?" in ended.stderr
-    assert "Traceback" not in ended.stderr
-    assert ended.stdout == ""
+def test_bad_params_end_a_stage_with_one_clear_message(
+    folder: Path, stage: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_params(folder, dataset={"shard_sise": 4})
+    monkeypatch.setattr(sys, "argv", [stage])
+    monkeypatch.delitem(sys.modules, f"flows.{stage}", raising=False)
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module(f"flows.{stage}", run_name="__main__")
+    assert ended.value.code == FAILED
+    said = capsys.readouterr()
+    assert said.err.splitlines() == [
+        "error: params.yaml:",
+        "  dataset.shard_sise: unknown key; did you mean 'shard_size'?",
+    ]
+    assert said.out == ""
 
 
-def test_an_unreachable_server_is_named_without_its_password(folder: Path) -> None:
-    ended = module(folder, "flows.generate", PREFECT_API_URL=f"http://me:{SECRET}@127.0.0.1:9/api")
-    assert ended.returncode == FAILED
-    assert ended.stderr.startswith("error: no Prefect server answers at http://127.0.0.1:9")
-    assert len(ended.stderr.splitlines()) == 1
-    assert SECRET not in ended.stdout + ended.stderr
+def test_an_unreachable_server_is_named_without_its_password(capsys: pytest.CaptureFixture[str]) -> None:
+    def run() -> None:
+        with prefect_server():
+            pytest.fail("there is no server")
+
+    with temporary_settings({PREFECT_API_URL: f"http://me:{SECRET}@127.0.0.1:9/api"}):
+        assert run_to_status(run) == FAILED
+    said = capsys.readouterr().err
+    assert said.startswith("error: no Prefect server answers at http://127.0.0.1:9:")
+    assert SECRET not in said
 
 
-def test_a_stage_with_nothing_before_it_is_quiet_but_for_its_error(folder: Path) -> None:
-    ended = module(folder, "flows.train")
-    assert ended.returncode == FAILED
-    assert ended.stdout == ""
+def test_a_stage_in_a_process_of_its_own_says_its_error_and_nothing_else(folder: Path) -> None:
+    write_params(folder, paint={"system": "adabldm"})
+    project = str(Path(__file__).parents[1])
+    ended = subprocess.run(
+        [sys.executable, "-m", "flows.train"],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": project, "PREFECT_HOME": str(folder / ".cache" / "prefect")},
+        capture_output=True,
+        text=True,
+    )
+    assert (ended.returncode, ended.stdout) == (FAILED, "")
     assert len(ended.stderr.splitlines()) == 1, ended.stderr
-    assert "inputs" in ended.stderr
+    assert "splits.json" in ended.stderr
 
 
 def test_an_error_is_one_line_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -15,11 +16,14 @@ from prefect import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import TaskRun
 from prefect.settings import PREFECT_HOME, temporary_settings
+from typer.testing import CliRunner
 
 from flows import stations
+from flows.cli import app
 from flows.factory import factory, resume
 from flows.generate import generate
 from flows.server import embedded_server
+from flows.versions import verify_here
 from flows.workspace import Workspace
 from tasks.contracts import DefectoryError, DrawnMask, InputImage, ReferenceMask, SampleSpec
 from tasks.params import MasksParams
@@ -81,18 +85,25 @@ def test_timings_are_beside_the_data(undisturbed: Path) -> None:
 
 def test_the_graph_shows_every_station_of_every_shard(folder: Path) -> None:
     made = generate(write_params(folder), folder / "data", return_state=True)
-    runs = task_runs(made.state_details.flow_run_id)
     expected = {f"{name} {shard}" for name in stations.STATIONS for shard in shard_names()}
+    runs = finished_task_runs(made.state_details.flow_run_id, len(expected))
     assert {run.name for run in runs} == expected
-    assert all(run.state is not None and run.state.is_completed() for run in runs)
+    assert all(run.total_run_time.total_seconds() > 0 for run in runs)
     painted = {run.name: run for run in runs}
     upstream = {str(link.id) for links in painted["adapt brass/00000"].task_inputs.values() for link in links}
     assert str(painted["paint brass/00000"].id) in upstream
 
 
-def task_runs(flow_run: object) -> list[TaskRun]:
+def finished_task_runs(flow_run: object, count: int) -> list[TaskRun]:
+    """The server's records of a flow's tasks; they arrive as events, a moment after the flow itself has ended."""
+    wanted = FlowRunFilter(id=FlowRunFilterId(any_=[flow_run]))
     with get_client(sync_client=True) as client:
-        return client.read_task_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[flow_run])))
+        for _ in range(300):
+            runs = client.read_task_runs(flow_run_filter=wanted)
+            if sum(run.state is not None and run.state.is_completed() for run in runs) >= count:
+                return runs
+            time.sleep(0.1)
+    return runs
 
 
 def shard_names() -> list[str]:
@@ -243,3 +254,22 @@ def test_changed_params_sweep_what_they_left_behind(folder: Path) -> None:
 def test_resuming_without_inputs_says_what_to_do(folder: Path) -> None:
     with pytest.raises(DefectoryError, match="defectory run"):
         resume(write_params(folder), folder / "elsewhere")
+
+
+def test_the_verbs_that_look_see_a_finished_run(undisturbed: Path, folder: Path) -> None:
+    places = ["--params", str(undisturbed / "params.yaml"), "--root", str(undisturbed / "data")]
+    said = {verb: CliRunner().invoke(app, [verb, *places]) for verb in ("plan", "status", "verify")}
+    assert {verb: result.exit_code for verb, result in said.items()} == dict.fromkeys(said, 0)
+    assert "nothing is missing" in said["plan"].output
+    assert "missing" not in said["status"].output
+    assert f"{SHARDS} shards of candidates and the release are whole" in said["verify"].output
+
+
+def test_verify_names_what_is_damaged(undisturbed: Path, folder: Path) -> None:
+    shutil.copytree(undisturbed / "data", folder / "data", dirs_exist_ok=True)
+    damaged = folder / "data" / "candidates" / "steel" / "00001.parquet"
+    content = bytearray(damaged.read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged.write_bytes(content)
+    with pytest.raises(DefectoryError, match=r"1 of 4 shards.*\n.*steel/00001"):
+        verify_here(write_params(folder), folder / "data")

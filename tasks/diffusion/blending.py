@@ -36,7 +36,7 @@ def blend(inside: Tensor, outside: Tensor, weight: Tensor) -> Tensor:
 
 
 def feather_weights(mask: Mask, feather: int) -> np.ndarray:
-    """1 on the mask, falling along a half cosine, and exactly 0 beyond `feather` pixels from it; float32 (height, width)."""
+    """1 on the mask, falling along a half cosine, exactly 0 beyond `feather` pixels; float32 (height, width)."""
     distance = ndimage.distance_transform_edt(~mask)
     ramp = np.clip(distance / (feather + 1), 0.0, 1.0)
     return np.where(distance > feather, 0.0, 0.5 + 0.5 * np.cos(np.pi * ramp)).astype(np.float32)

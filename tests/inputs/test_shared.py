@@ -54,8 +54,8 @@ def test_cookies(tmp_path: Path) -> None:
 
 def test_magnetic_tile_is_split_by_tile(tmp_path: Path) -> None:
     inputs = built("magnetic_tile", tmp_path / "out", limit=120)
-    assert [skip.path.split("/")[0] for skip in inputs.skipped] == ["uneven"] * 4
-    assert all("empty" in skip.reason for skip in inputs.skipped)
+    assert all(skip.path.startswith("uneven/") for skip in inputs.skipped)
+    assert sum("its mask is empty" in skip.reason for skip in inputs.skipped) == 4
     cracks = [image for image in inputs.images if image.defect_type == "crack"]
     assert len(cracks) == 57
     assert len({image.group for image in cracks}) <= 11
