@@ -3,8 +3,8 @@
 AdaBLDM (arXiv 2402.19330, algorithm 2) minimises, for one image x with latents z and mask M,
     mean |M (D'(z) - D(z))|^2 + lambda * mean |(1 - M) (D'(z) - x)|^2
 over all of the decoder D' with 200 gradient steps. `adapt_published` does that. `adapt_closed_form` minimises
-the same objective over the decoder's last convolution alone, where it is a weighted linear least-squares
-problem with one exact solution: no steps, no learning rate, a small fraction of the cost.
+the same objective over the decoder's last convolution alone, given some freedom to differ from place to place. That
+is a weighted linear least-squares problem with one exact solution: no steps, no learning rate, a fraction of the cost.
 """
 
 from __future__ import annotations
@@ -78,26 +78,50 @@ def adapt_published(codec: Codec, latents: Tensor, cleans: Tensor, masks: Tensor
 
 @torch.no_grad()
 def adapt_closed_form(codec: Codec, latents: Tensor, cleans: Tensor, masks: Tensor, params: AdaptParams) -> Tensor:
-    """The published objective, minimised exactly over the last convolution (ridge regression towards its weights).
+    """The published objective, minimised exactly over the last convolution in each of many overlapping windows.
 
-    With A the matrix of the convolution's input patches, one row a position, and a weight w of 1 inside the
-    mask and lambda outside, the change X of kernel and bias solves
-        (A' w A + ridge * trace / size * I) X = A' w (target - A W),
-    where the target is the clean image outside and the plain result inside, so that X = 0 would change nothing there.
+    A window's weight falls linearly from its centre to 0 at its neighbours' centres, so that the windows' corrections
+    add up to one without a seam. The target is the clean image outside the mask and the plain result inside it.
     """
     layer = codec.last_layer
+    assert isinstance(layer.padding, tuple)
     with torch.autocast(latents.device.type, torch.bfloat16):
         hidden = codec.hidden(latents).float()
-    assert isinstance(layer.padding, tuple)
-    patches = functional.unfold(hidden, layer.kernel_size, padding=layer.padding)[0].T
-    patches = torch.cat([patches, patches.new_ones(len(patches), 1)], dim=1)
     plain = layer(hidden)
-    factor = cleans.shape[-1] // plain.shape[-1]
-    inside = functional.max_pool2d(masks, factor).flatten(1).T
-    residual = ((codec.to_last(cleans) - plain) * (1 - inside.T.view(1, 1, *plain.shape[2:]))).flatten(2)[0].T
-    weighted = patches * (inside + params.outside_weight * (1 - inside))
-    normal = weighted.T @ patches
-    normal.diagonal().add_(params.ridge * normal.diagonal().mean())
-    change = torch.linalg.solve(normal, weighted.T @ residual)
-    adapted = plain + (patches @ change).T.reshape(plain.shape)
-    return codec.from_last(adapted)
+    height, width = plain.shape[2:]
+    patches = functional.unfold(hidden, layer.kernel_size, padding=layer.padding)[0].unflatten(1, (height, width))
+    patches = torch.cat([patches, torch.ones_like(patches[:1])])
+    factor = cleans.shape[-1] // width
+    inside = functional.max_pool2d(masks, factor)[0]
+    residual = (codec.to_last(cleans) - plain)[0] * (1 - inside)
+    weights = inside + params.outside_weight * (1 - inside)
+    correction = torch.zeros_like(residual)
+    for rows, columns, hat in windows(height, width, params.window // factor):
+        if residual[:, rows, columns].any():
+            inputs = patches[:, rows, columns].flatten(1).T
+            weight = (weights[0, rows, columns] * hat).reshape(-1, 1)
+            change = ridge_regression(inputs, residual[:, rows, columns].flatten(1).T, weight, params.ridge)
+            correction[:, rows, columns] += hat * (inputs @ change).T.unflatten(1, hat.shape)
+    return codec.from_last(plain + correction)
+
+
+def windows(height: int, width: int, pitch: int) -> Iterator[tuple[slice, slice, Tensor]]:
+    """Rows, columns and weights of windows with centres `pitch` apart; the weights of all add up to 1 everywhere."""
+    for top in range(0, height + pitch, pitch):
+        for left in range(0, width + pitch, pitch):
+            rows, columns = (slice(max(0, at - pitch + 1), at + pitch) for at in (top, left))
+            down, right = torch.arange(height)[rows], torch.arange(width)[columns]
+            if len(down) and len(right):
+                yield rows, columns, torch.outer(1 - (down - top).abs() / pitch, 1 - (right - left).abs() / pitch)
+
+
+def ridge_regression(inputs: Tensor, targets: Tensor, weight: Tensor, ridge: float) -> Tensor:
+    """The X (features, outputs) that minimises sum of weight |inputs X - targets|^2 + ridge * (mean energy) |X|^2.
+
+    `inputs` (positions, features), `targets` (positions, outputs), `weight` (positions, 1); for the objective of
+    `adaptation_loss` X is the change of the convolution's kernel and bias, and X = 0 leaves everything as it was.
+    """
+    weighted = inputs * weight
+    normal = weighted.T @ inputs
+    normal.diagonal().add_(ridge * normal.diagonal().mean())
+    return torch.linalg.solve(normal, weighted.T @ targets)

@@ -162,14 +162,16 @@ class PaintParams(Block):
 class AdaptParams(Block):
     kind: Literal["none", "published", "closed_form"] = "closed_form"
     """`published`: AdaBLDM, gradient steps on the full decoder for each image. `closed_form`: the same objective,
-    minimised exactly over the decoder's last layer."""
+    minimised exactly over the decoder's last layer in overlapping windows."""
     steps: Count = 200
     """Of `published`."""
     learning_rate: Positive = 1e-4
     """Of `published`."""
     outside_weight: Positive = 100.0
     """AdaBLDM's lambda_con."""
-    ridge: Positive = 1e-4
+    window: Annotated[int, Field(ge=8, multiple_of=8)] = 32
+    """Of `closed_form`: pixels from one window's centre to the next; each reaches to its neighbours' centres."""
+    ridge: Positive = 1e-3
     """Of `closed_form`: how strongly the last layer is held to the trained one."""
     feather: Annotated[int, Field(ge=0)] = 6
     """Pixels outside the mask over which the result is blended into the clean image."""
