@@ -145,8 +145,12 @@ class Trainer:
             for i, (parameter, shadow) in enumerate(zip(self.trained, self.average.shadow_params, strict=True)):
                 parameter.copy_(tensors[f"weights.{i}"])
                 shadow.copy_(tensors[f"average.{i}"])
-                names = ("step", "exp_avg", "exp_avg_sq")
-                self.optimizer.state[parameter] = {name: tensors[f"optimizer.{i}.{name}"] for name in names}
+                # The moments take the parameter's own memory layout: the fused optimizer walks all of them in step.
+                moments = {
+                    name: torch.empty_like(parameter).copy_(tensors[f"optimizer.{i}.{name}"])
+                    for name in ("exp_avg", "exp_avg_sq")
+                }
+                self.optimizer.state[parameter] = {"step": tensors[f"optimizer.{i}.step"], **moments}
         self.average.optimization_step = self.step = step
 
     def finish(self) -> Denoiser:

@@ -30,6 +30,8 @@ _CALIBRATION_IMAGES = 96
 _LEVEL_PERCENTILE = 80
 """Of the foreground: above the median, so that a large dark defect does not pass for a dark exposure."""
 _LEAST_TEXTURE = 0.01
+_LEAST_THRESHOLD = 0.25
+"""In units of the image's texture: what lies below is noise, however much alike the clean images are."""
 _TEXTURE_WEIGHT = 5.0
 _LOW_SHARE = 0.5
 """Hysteresis: pixels above this share of the threshold count when they touch one above it."""
@@ -84,7 +86,7 @@ def threshold_of(envelopes: CleanEnvelopes, cleans: Sequence[Plane], quantile: f
     step = max(1, len(cleans) // _CALIBRATION_IMAGES)
     maps = np.stack([envelopes.anomaly(cleans[i], leave_out=i) for i in range(0, len(cleans), step)])
     at_place = ndimage.maximum_filter(np.quantile(maps, quantile, axis=0), 5)
-    return np.maximum(at_place, np.quantile(maps, quantile)).astype(np.float32)
+    return np.maximum(at_place, max(float(np.quantile(maps, quantile)), _LEAST_THRESHOLD)).astype(np.float32)
 
 
 def pseudo_mask(anomaly: Plane, foreground: Mask, threshold: Plane, smallest_share: float) -> Mask:

