@@ -1,8 +1,8 @@
-"""Resolve: params.yaml with every default filled in, and the code's version, for dvc to compare.
+"""Resolve: params.yaml with every default filled in, the code's version and the sources' hash, for dvc to compare.
 
 In: params.yaml. Out: `resolved.json`, one block a station. Why: dvc compares values in a file, but a block
 that params.yaml leaves out has its values in the code. A new default, or code that makes other bytes, must
-re-run a stage as surely as an edited value does. It runs in each `dvc repro`, and takes no time.
+re-run a stage as surely as an edited value does; so must other photographs. It runs in each `dvc repro`, for seconds.
 """
 
 from __future__ import annotations
@@ -13,13 +13,16 @@ from pathlib import Path
 
 from flows.repository import RESOLVED
 from flows.terminal import run_to_status
+from tasks.inputs.digest import sources_sha256
 from tasks.params import load_params
 from tasks.plan import CODE_VERSION
 
 
 def resolve(params: Path, out: Path) -> None:
     """Write the file. Raises DefectoryError naming each bad key of the params."""
-    blocks = {**load_params(params).model_dump(mode="json"), "code": CODE_VERSION}
+    wanted = load_params(params)
+    sources = sources_sha256(wanted.inputs, params.parent)
+    blocks = {**wanted.model_dump(mode="json"), "code": CODE_VERSION, "sources": sources}
     out.write_text(json.dumps(blocks, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
