@@ -1,11 +1,12 @@
 """Deployments: what a Prefect server starts on demand or on a schedule, and the pool whose workers do it.
 
-`factory` makes a dataset, `publish` makes a version of it and is scheduled for every night (paused until you say so).
+`factory` makes a dataset, `publish` makes a version of it and has a schedule for every night, off until turned on.
 One run of each at a time: a second one waits, and then has only what is missing to do.
 """
 
 from __future__ import annotations
 
+import inspect
 import signal
 import sys
 from contextlib import AbstractContextManager, suppress
@@ -15,6 +16,8 @@ from typing import Any
 from prefect import Flow, flow, get_client, get_run_logger
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
+from prefect.deployments.runner import RunnerDeployment
+from prefect.schedules import Cron, Schedule
 from prefect.settings import PREFECT_HOME
 from prefect.workers.process import ProcessWorker
 
@@ -24,6 +27,7 @@ from flows.processes import supervised
 from flows.publish import publish
 from flows.server import embedded_server, open_to_other_runs
 from flows.terminal import output
+from flows.workspace import PARAMS, ROOT
 
 POOL = "defectory"
 NAME = "local"
@@ -43,28 +47,29 @@ def publish_version(repo: Path = Path(), tag: str | None = None) -> str:
 
 
 def deploy(folder: Path) -> None:
-    """Register both deployments with the current server; their runs work in `folder`."""
+    """Register both deployments with the current server; their runs work on the dataset in `folder`."""
     template = ProcessWorker.get_default_base_job_template()
     with get_client(sync_client=True) as client:
         client.create_work_pool(WorkPoolCreate(name=POOL, type="process", base_job_template=template), overwrite=True)
-    _register(factory, "flows/factory.py:factory", folder, cron=None)
-    _register(publish_version, "flows/deploy.py:publish_version", folder, cron=policy.PUBLISH_SCHEDULE)
+    place = folder.resolve()
+    _register(factory, {"params": str(place / PARAMS), "root": str(place / ROOT)})
+    _register(publish_version, {"repo": str(place)}, Cron(policy.PUBLISH_SCHEDULE, active=False))
 
 
-def _register(deployed: Flow[..., Any], entrypoint: str, folder: Path, cron: str | None) -> None:
-    loaded = deployed.from_source(source=str(_CODE), entrypoint=entrypoint)
-    assert isinstance(loaded, Flow)  # it is a coroutine in an event loop only
-    loaded.deploy(
+def _register(deployed: Flow[..., Any], parameters: dict[str, str], schedule: Schedule | None = None) -> None:
+    path = Path(inspect.getfile(deployed.fn)).relative_to(_CODE)
+    loaded = deployed.from_source(source=str(_CODE), entrypoint=f"{path}:{deployed.fn.__name__}")
+    assert isinstance(loaded, Flow)  # this and the next are coroutines in an event loop only
+    deployment = loaded.to_deployment(
         NAME,
         work_pool_name=POOL,
-        job_variables={"working_dir": str(folder.resolve())},
-        cron=cron,
-        paused=cron is not None,
+        parameters=parameters,
+        schedule=schedule,
         concurrency_limit=ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.ENQUEUE),
         description=deployed.description,
-        print_next_steps=False,
-        ignore_warnings=True,
     )
+    assert isinstance(deployment, RunnerDeployment)
+    deployment.apply()
 
 
 def serve(folder: Path, port: int) -> None:

@@ -126,6 +126,7 @@ def _record(line: Line, workspace: Workspace) -> None:
     planned = {plan.name for plan in line.plans}
     record = {
         "wall_seconds": line.clock.elapsed,
+        "opening_seconds": line.opening_seconds,
         "model_seconds": line.clock.total(*MODEL_STATIONS),
         "station_seconds": {station: line.clock.total(station) for station in STATIONS},
         "peak_memory_bytes": peak_memory(),

@@ -55,4 +55,4 @@ def read_sources(params: Params, base: Path, out: Path) -> InputsReport:
 
 
 if __name__ == "__main__":
-    run_stage(inputs, "Read, check and split the photographs that the params name.")
+    run_stage(inputs, "Read, check and split the photographs that the params name.", uses_model=False)

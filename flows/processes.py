@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,8 +14,13 @@ _STOP_SECONDS = 15.0
 
 
 @contextmanager
-def supervised(command: Sequence[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a command for as long as the block lasts, its words in `log`; it also ends when this process is killed."""
+def supervised(
+    command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a command for as long as the block lasts, its words in `log`; it also ends when this process is killed.
+
+    `environment` is what the command's differs in from this process's.
+    """
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:
         # A session of its own: Ctrl-C reaches the run alone, and the run then stops its helpers in order.
@@ -24,6 +29,7 @@ def supervised(command: Sequence[str], log: Path) -> Iterator[subprocess.Popen[b
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=subprocess.STDOUT,
+            env={**os.environ, **(environment or {})},
             start_new_session=True,
         )
     try:

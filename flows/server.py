@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.error import HTTPError
@@ -31,10 +31,11 @@ _START_SECONDS, _DELIVERY_SECONDS = 90.0, 10
 
 
 @contextmanager
-def prefect_server() -> Iterator[str]:
+def prefect_server(meanwhile: Callable[[], object] = lambda: None) -> Iterator[str]:
     """Make sure that a server answers for as long as the block lasts; yields its API's address.
 
-    Raises DefectoryError when the server that PREFECT_API_URL names does not answer.
+    `meanwhile` is called while an embedded server starts, which takes seconds. Raises DefectoryError when the server
+    that PREFECT_API_URL names does not answer.
     """
     chosen = PREFECT_API_URL.value()
     if chosen:
@@ -43,23 +44,26 @@ def prefect_server() -> Iterator[str]:
                 f"no Prefect server answers at {_without_secrets(chosen)}: start it, or unset PREFECT_API_URL "
                 "to run with an embedded one"
             )
+        meanwhile()
         yield chosen
     elif running := _running_here():
+        meanwhile()
         with _reporting_to(running):
             yield running
     else:
-        with embedded_server() as address:
+        with embedded_server(meanwhile=meanwhile) as address:
             yield address
 
 
 @contextmanager
-def embedded_server(port: int | None = None) -> Iterator[str]:
+def embedded_server(port: int | None = None, meanwhile: Callable[[], object] = lambda: None) -> Iterator[str]:
     """Run a server on loopback, at a free port unless one is given, with its database and log in PREFECT_HOME."""
     log = Path(PREFECT_HOME.value()) / "server.log"
     port = _free_port(port)
     address = f"http://{_HOST}:{port}/api"
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", _HOST, "--port", str(port)]
-    with supervised(command, log) as process:
+    with supervised(command, log, {"PREFECT_SERVER_UI_API_URL": address}) as process:
+        meanwhile()
         _wait_until_up(process, address, log)
         with _reporting_to(address):
             yield address

@@ -9,25 +9,33 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from flows.server import prefect_server
 from flows.terminal import run_to_status
 from flows.workspace import PARAMS, ROOT
 from tasks.params import load_params
+from tasks.synthesis import system_named
+
+Stage = Callable[[Path, Path], object]
+"""A flow over params and root."""
 
 
-def run_stage(stage: Callable[[Path, Path], object], what: str) -> None:
+def run_stage(stage: Stage, what: str, uses_model: bool = True) -> None:
     """Read the command line, run the stage and exit: 0 when it is done, 1 with one clear line when it is not."""
     parser = argparse.ArgumentParser(description=what)
     parser.add_argument("--params", type=Path, default=PARAMS, help="what to make (default: %(default)s)")
     parser.add_argument("--root", type=Path, default=ROOT, help="where the data are (default: %(default)s)")
     given = parser.parse_args()
-    sys.exit(run_to_status(lambda: recorded(stage, given.params, given.root)))
+    sys.exit(run_to_status(lambda: recorded(stage, given.params, given.root, uses_model)))
 
 
-def recorded(stage: Callable[[Path, Path], object], params: Path, root: Path) -> None:
-    """Run a stage with a Prefect server that records it; bad params end it before that server is started."""
-    load_params(params)
-    with prefect_server():
+def recorded(stage: Stage, params: Path, root: Path, uses_model: bool = True) -> None:
+    """Run a stage with a Prefect server that records it; bad params end it before that server is started.
+
+    The libraries of the system that paints take seconds to import: that is done while the server starts.
+    """
+    wanted = load_params(params)
+    with prefect_server(partial(system_named, wanted.paint.system) if uses_model else lambda: None):
         stage(params, root)

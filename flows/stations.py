@@ -17,7 +17,7 @@ from tasks.arithmetic import fix_arithmetic
 from tasks.contracts import Candidate, DefectoryError, DrawnMask, Failure, Image, InputImage, SampleSpec, ShardPlan
 from tasks.inputs.store import read_inputs
 from tasks.masks.draw import draw_mask, references_of
-from tasks.masks.pseudo_store import PSEUDO_MASKS, read_pseudo_masks
+from tasks.masks.pseudo_store import PSEUDO_MASKS, read_references
 from tasks.params import Params
 from tasks.plan import plan_shards
 from tasks.quality.scores import Scorer, Scores
@@ -38,11 +38,11 @@ class Line:
         self.params = params
         self.candidates = workspace.candidates
         self.inputs = read_inputs(workspace.inputs)
-        pseudo_masks = read_pseudo_masks(workspace.models / PSEUDO_MASKS)
-        self.references = references_of(self.inputs, [row.reference() for row in pseudo_masks])
+        self.references = references_of(self.inputs, read_references(workspace.models / PSEUDO_MASKS))
         self.system = system_named(params.paint.system)
         self.model = self.system.load(self.inputs, params, workspace.models)
         self.plans = plan_shards(params, self.inputs, self.model.sha256)
+        self.opening_seconds = self.clock.elapsed
 
     @cached_property
     def scorer(self) -> Scorer:

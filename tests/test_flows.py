@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 
 from flows import stations
 from flows.cli import app
+from flows.deploy import deploy
 from flows.factory import factory, resume
 from flows.generate import generate
 from flows.server import embedded_server
@@ -273,3 +274,14 @@ def test_verify_names_what_is_damaged(undisturbed: Path, folder: Path) -> None:
     damaged.write_bytes(content)
     with pytest.raises(DefectoryError, match=r"1 of 4 shards.*\n.*steel/00001"):
         verify_here(write_params(folder), folder / "data")
+
+
+def test_deployments_work_on_the_folder_they_were_made_for(folder: Path) -> None:
+    deploy(folder)
+    with get_client(sync_client=True) as client:
+        made = client.read_deployment_by_name("factory/local")
+        scheduled = client.read_deployment_by_name("publish/local")
+    assert made.parameters == {"params": str(folder / "params.yaml"), "root": str(folder / "data")}
+    assert made.schedules == []
+    assert scheduled.parameters == {"repo": str(folder)}
+    assert [schedule.active for schedule in scheduled.schedules] == [False], "nothing is published unasked"

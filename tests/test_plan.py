@@ -24,10 +24,14 @@ IMAGES = tuple(
 INPUTS = listed(IMAGES)
 
 
+STRENGTH = (1.5, 4.0)
+
+
 def _params(**changes: dict[str, Any]) -> Params:
     blocks: dict[str, dict[str, Any]] = {
         "dataset": {"name": "cells", "samples_per_category": 60, "shard_size": 25, "seed": 3},
         "inputs": {"sources": [{"kind": "elpv"}]},
+        "paint": {"strength": STRENGTH},
     }
     for block, values in changes.items():
         blocks[block] = {**blocks.get(block, {}), **values}
@@ -45,7 +49,7 @@ def test_the_plan_is_complete_and_in_order() -> None:
     assert len({spec.seed for spec in samples}) == 120
     for spec in samples:
         assert spec.clean_id.startswith(f"{spec.category}/{CLEAN}/")
-        assert 1.5 <= spec.strength <= 4.0
+        assert STRENGTH[0] <= spec.strength <= STRENGTH[1]
 
 
 def test_more_samples_leave_the_earlier_ones_as_they_were() -> None:
@@ -91,7 +95,7 @@ def test_draws_cover_the_choices_in_their_shares() -> None:
         assert sources[source] / 3000 == pytest.approx(share, abs=0.04)
     assert set(Counter(spec.defect_type for spec in samples)) == {"crack", "stain"}
     assert min(Counter(spec.clean_id for spec in samples).values()) > 500
-    assert np.mean([spec.strength for spec in samples]) == pytest.approx(2.75, abs=0.06)
+    assert np.mean([spec.strength for spec in samples]) == pytest.approx(sum(STRENGTH) / 2, abs=0.06)
 
 
 def test_draws_are_independent_of_one_another() -> None:

@@ -21,6 +21,7 @@ from flows.repository import dvc, git, init_workspace, override_endpoint, remote
 from tasks.contracts import DefectoryError
 from tasks.versions import locked_outputs, open_release
 from tests.conftest import KEY
+from tests.interruptible import take_interrupts
 
 PROJECT = Path(__file__).parent.parent
 DEAD = "http://127.0.0.1:9"
@@ -224,7 +225,9 @@ def test_the_running_stage_is_interrupted_with_the_run(repo: Path, ending: signa
     (repo / "stage.sh").write_text(stage)
     (repo / "dvc.yaml").write_text(STAGES.replace("cp params.yaml data/candidates/00000", "sh stage.sh"))
     git(repo, "commit", "-qam", "a stage that does not end")
-    run = subprocess.Popen([sys.executable, "-c", _PUBLISHER, str(repo)], stderr=subprocess.DEVNULL)
+    run = subprocess.Popen(
+        [sys.executable, "-c", _PUBLISHER, str(repo)], stderr=subprocess.DEVNULL, preexec_fn=take_interrupts
+    )
     try:
         _wait_for(repo / "started")
     finally:

@@ -16,6 +16,7 @@ import pytest
 from flows.local_store import StoreKey, local_store, store_key
 from tasks.contracts import DefectoryError
 from tasks.store import Store
+from tests.interruptible import take_interrupts
 
 URL = "s3://datasets/store-tests"
 
@@ -119,7 +120,10 @@ with local_store(Path(sys.argv[1]), "a", "b-secret"):
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGKILL])
 def test_the_store_ends_with_the_run_that_started_it(tmp_path: Path, ending: signal.Signals) -> None:
     run = subprocess.Popen(
-        [sys.executable, "-c", _HOLDER, str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        [sys.executable, "-c", _HOLDER, str(tmp_path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        preexec_fn=take_interrupts,
     )
     assert run.stdout is not None
     assert run.stdout.readline() == b"up\n"

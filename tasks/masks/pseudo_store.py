@@ -75,6 +75,17 @@ def read_pseudo_masks(path: Path) -> list[StoredPseudoMask]:
     ]
 
 
+def read_references(path: Path) -> list[ReferenceMask]:
+    """The masks alone, to take shapes from: decoding the pictures beside them would take most of the time."""
+    if not path.is_file():
+        return []
+    columns = ["image_id", "category", "defect_type", "mask"]
+    return [
+        ReferenceMask(row["image_id"], row["category"], row["defect_type"], decode_mask(row["mask"]), pseudo=True)
+        for row in pq.read_table(path, columns=columns).to_pylist()
+    ]
+
+
 def _picture(anomaly: Plane) -> Image:
     grey = np.clip(anomaly / _BRIGHTEST, 0, 1) * 255
     return np.repeat(grey.astype(np.uint8)[..., None], 3, axis=2)
