@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.request import ProxyHandler, build_opener
 
+from flows.processes import supervised
 from tasks.contracts import DefectoryError
 
 BUCKET = "datasets"
@@ -87,28 +87,18 @@ def local_store(directory: Path, access_key: str, secret_key: str) -> Iterator[s
     data = directory.resolve() / "data"
     data.mkdir(parents=True, exist_ok=True)
     ports = _free_ports(_remembered_port(directory))
-    process = _start(data, ports, StoreKey(access_key, secret_key))
+    log, key = directory / "store.log", StoreKey(access_key, secret_key)
     try:
-        _wait_until_up(process, ports, directory / "store.log")
-        (directory / "port").write_text(str(ports["s3.port"]), encoding="ascii")
-        yield f"http://{_HOST}:{ports['s3.port']}"
+        with supervised(_command(data, ports), log, key.environment(), _STOP_SECONDS) as process:
+            _wait_until_up(process, ports, log)
+            (directory / "port").write_text(str(ports["s3.port"]), encoding="ascii")
+            yield f"http://{_HOST}:{ports['s3.port']}"
     finally:
-        _stop(process)
         _remove_sockets(ports)
 
 
-def _start(data: Path, ports: dict[str, int], key: StoreKey) -> subprocess.Popen[bytes]:
-    command = [_weed(), "mini", f"-dir={data}", *_FIXED, *(f"-{name}={port}" for name, port in ports.items())]
-    with (data.parent / "store.log").open("wb") as log:
-        # A session of its own: Ctrl-C ends the run, and the run then ends the store, after a push has ended.
-        return subprocess.Popen(
-            [sys.executable, "-m", "flows.supervise", *command],
-            stdin=subprocess.PIPE,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, **key.environment()},
-            start_new_session=True,
-        )
+def _command(data: Path, ports: dict[str, int]) -> list[str]:
+    return [_weed(), "mini", f"-dir={data}", *_FIXED, *(f"-{name}={port}" for name, port in ports.items())]
 
 
 def _weed() -> str:
@@ -138,17 +128,6 @@ def _answers(address: str) -> bool:
             return True
     except OSError:  # refused, timed out, or an HTTP status that is an error
         return False
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    """Ask it to stop by closing its input; kill its session where it waits for its own connections, data is safe."""
-    assert process.stdin is not None
-    process.stdin.close()
-    try:
-        process.wait(_STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
 
 
 def _free_ports(preferred: int | None) -> dict[str, int]:
