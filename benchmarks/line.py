@@ -37,7 +37,8 @@ def main() -> None:
 
 
 def idle_share(record: dict[str, Any]) -> float:
-    """Of the last run of `generate`, from its first line to its last, loading included."""
+    """Of the last run of `generate` that made anything: from its first line to its last, reading inputs and models
+    included; the libraries are imported before, while the server starts."""
     return 1.0 - float(record["model_seconds"]) / float(record["wall_seconds"])
 
 
