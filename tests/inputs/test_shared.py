@@ -29,7 +29,7 @@ def built(name: str, out: Path, limit: int) -> Inputs:
             "dataset": params.dataset.model_copy(update={"image_size": 128}),
         }
     )
-    build_inputs(small, ROOT, out)
+    build_inputs(small, ROOT / "examples", out)
     return read_inputs(out)
 
 
