@@ -8,7 +8,6 @@ zero mean and unit variance per channel, which is what the denoiser's noise sche
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -196,4 +195,4 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
 def metadata_of(path: Path) -> dict[str, str]:
     """What `save_codec` recorded with the weights: recipe, training data, licence."""
     with safe_open(path, framework="pt") as file:
-        return json.loads(json.dumps(file.metadata() or {}))
+        return dict(file.metadata() or {})

@@ -110,8 +110,8 @@ def fit_denoiser(inputs: Inputs, params: Params, workdir: Path, report: Report) 
         return
     seed = derive(params.dataset.seed, "denoiser")
     table = label_table(inputs)
-    denoiser, _ = _new_denoiser(codec, table, params, seed)
-    trainer = Trainer(denoiser, params.denoiser, seed)
+    denoiser, schedule = _new_denoiser(codec, table, params, seed)
+    trainer = Trainer(denoiser, schedule, params.denoiser, seed)
     pool = encode_pool(
         codec,
         pool_images(inputs, params, workdir, seed, report),

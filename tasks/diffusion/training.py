@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from diffusers import DDPMScheduler
 from diffusers.training_utils import EMAModel
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
@@ -25,7 +26,7 @@ from tasks.diffusion.codec_training import to_tensor
 from tasks.diffusion.composites import TrainingImage
 from tasks.diffusion.denoiser import Denoiser, make_condition
 from tasks.diffusion.labels import LabelTable
-from tasks.diffusion.schedule import add_noise, stratified_timesteps, training_schedule, training_target
+from tasks.diffusion.schedule import add_noise, stratified_timesteps, training_target
 from tasks.params import DenoiserParams
 from tasks.progress import Progress
 from tasks.seeds import derive, torch_generator
@@ -79,7 +80,7 @@ def weighted_error(prediction: Tensor, target: Tensor, cells: Tensor, inside_wei
 class Trainer:
     """Holds what a checkpoint holds: weights, their moving average, the optimizer and the step."""
 
-    def __init__(self, denoiser: Denoiser, params: DenoiserParams, seed: int) -> None:
+    def __init__(self, denoiser: Denoiser, schedule: DDPMScheduler, params: DenoiserParams, seed: int) -> None:
         self.denoiser, self.params, self.seed, self.step = denoiser, params, seed, 0
         trained = [parameter for parameter in denoiser.parameters() if parameter.requires_grad]
         self.trained = trained
@@ -87,8 +88,7 @@ class Trainer:
             trained, lr=params.learning_rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True
         )
         self.average = EMAModel(trained, decay=params.ema_decay, use_ema_warmup=True, power=0.75)
-        config = None if denoiser.prediction_type == "v_prediction" else {"prediction_type": "epsilon"}
-        self.schedule = training_schedule(None if config is None else {**training_schedule().config, **config})
+        self.schedule = schedule
 
     def loss(self, pool: Pool, generator: torch.Generator) -> Tensor:
         count = self.params.batch_size

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from tasks.diffusion.denoiser import build_embedded
+from tasks.diffusion.schedule import training_schedule
 from tasks.diffusion.training import Pool, Trainer, learning_rate_share, train, weighted_error
 from tasks.params import DenoiserParams
 
@@ -22,7 +23,7 @@ def pool() -> Pool:
 
 
 def new_trainer(params: DenoiserParams) -> Trainer:
-    return Trainer(build_embedded(params, 8, 4, seed=1), params, seed=7)
+    return Trainer(build_embedded(params, 8, 4, seed=1), training_schedule(), params, seed=7)
 
 
 def weights_of(trainer: Trainer) -> torch.Tensor:
