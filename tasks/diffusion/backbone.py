@@ -24,7 +24,7 @@ def load_backbone(path: str, table: LabelTable, prompt: str) -> tuple[Pretrained
     unet = _load(UNet2DConditionModel, path, "unet")
     schedule = training_schedule(dict(DDPMScheduler.load_config(path, subfolder="scheduler")))
     prompts = embed_prompts(path, [prompt_of(prompt, *pair) for pair in table.pairs] + [""])
-    return PretrainedDenoiser(unet, prompts, schedule.config.prediction_type), schedule
+    return PretrainedDenoiser(unet, prompts), schedule
 
 
 def prompt_of(template: str, category: str, defect_type: str) -> str:

@@ -51,8 +51,6 @@ def make_condition(latents: Tensor, trimap: Tensor, labels: Tensor, reach: int =
 class EmbeddedDenoiser(nn.Module):
     """diffusers' UNet2DModel on latents; the trimap enters at full resolution, 64 of its pixels to a latent cell."""
 
-    prediction_type: str = "v_prediction"
-
     def __init__(self, latent_channels: int, label_count: int, channels: list[int]) -> None:
         super().__init__()
         self.empty_label = label_count
@@ -90,11 +88,10 @@ class PretrainedDenoiser(nn.Module):
 
     prompts: Tensor
 
-    def __init__(self, unet: UNet2DConditionModel, prompts: Tensor, prediction_type: str) -> None:
+    def __init__(self, unet: UNet2DConditionModel, prompts: Tensor) -> None:
         """`prompts`: text embeddings (labels + 1, tokens, width), the last one of the empty text."""
         super().__init__()
         self.empty_label = len(prompts) - 1
-        self.prediction_type = prediction_type
         self.unet = unet.requires_grad_(False)
         self.controlnet = ControlNetModel.from_unet(unet, conditioning_channels=3)
         self.register_buffer("prompts", prompts)
