@@ -18,6 +18,7 @@ from flows.repository import has_identity, remote_of
 from flows.terminal import size
 from flows.workspace import Workspace
 from tasks.contracts import DefectoryError
+from tasks.fitted import used_systems
 from tasks.inputs.readers import list_source
 from tasks.params import load_params
 from tasks.quality.inception import load_classifier
@@ -67,8 +68,10 @@ def _weights(params: Path) -> str:
     wanted = load_params(params)
     alexnet_lpips_weights()
     load_classifier(wanted.score.classifier, "cpu")
-    system_named(wanted.paint.system)
-    return f"LPIPS, {wanted.score.classifier}, system {wanted.paint.system}"
+    systems = used_systems(wanted)
+    for name in systems:
+        system_named(name)
+    return f"LPIPS, {wanted.score.classifier}, systems {', '.join(systems)}"
 
 
 def _disk(params: Path, workspace: Workspace) -> str:

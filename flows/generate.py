@@ -94,7 +94,7 @@ def _drawn_ahead(line: Line, plans: Sequence[ShardPlan]) -> Iterator[tuple[Shard
 
 
 def _model_path(line: Line, shard: DrawnShard) -> ScoredShard:
-    if not shard.specs:
+    if not shard.places:
         return ScoredShard(shard, (), ())
     return score(line, shard, adapt(line, shard, paint(line, shard)))
 

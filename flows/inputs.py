@@ -16,12 +16,12 @@ from flows.stage import run_stage
 from flows.terminal import output, progress
 from flows.timing import record_wall
 from flows.workspace import PARAMS, ROOT, Workspace
-from tasks.diffusion.products import file_sha256, is_made, mark_made
 from tasks.inputs.build import InputsReport, build_inputs
 from tasks.inputs.readers import list_source
 from tasks.inputs.store import SPLITS
 from tasks.params import Params, fingerprint, load_params
 from tasks.plan import CODE_VERSION
+from tasks.products import file_sha256, is_made, mark_made
 
 
 @flow(name="inputs", persist_result=False)

@@ -14,13 +14,13 @@ from typing import Any
 from flows.generate import is_finished
 from flows.workspace import Workspace
 from tasks.contracts import DefectoryError, ShardPlan
+from tasks.fitted import fitted_sha256
 from tasks.inputs.readers import list_source
-from tasks.inputs.store import read_inputs
+from tasks.inputs.store import Inputs, read_inputs
 from tasks.params import Params
 from tasks.plan import plan_shards
 from tasks.shards.files import shard_files
 from tasks.shards.read import read_marker
-from tasks.synthesis import system_named
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def look(params: Params, base: Path, workspace: Workspace) -> Overview:
         planned = {category: _unmade(params) for category in sorted(images)}
         return Overview(images.total(), False, None, planned, metrics)
     inputs = read_inputs(workspace.inputs)
-    sha256 = _model_sha256(params, workspace)
+    sha256 = _model_sha256(params, inputs, workspace)
     plans = plan_shards(params, inputs, sha256 or "")
     categories = {name: _progress(workspace, [p for p in plans if p.category == name]) for name in inputs.categories}
     return Overview(len(inputs.images), True, sha256, categories, metrics)
@@ -73,11 +73,10 @@ def _unmade(params: Params) -> Progress:
     return Progress(samples, -(-samples // params.dataset.shard_size), 0, 0, 0)
 
 
-def _model_sha256(params: Params, workspace: Workspace) -> str | None:
+def _model_sha256(params: Params, inputs: Inputs, workspace: Workspace) -> str | None:
     try:
-        inputs = read_inputs(workspace.inputs)
-        return str(system_named(params.paint.system).load(inputs, params, workspace.models).sha256)
-    except (DefectoryError, FileNotFoundError):
+        return fitted_sha256(params, inputs, workspace.models)
+    except DefectoryError:
         return None
 
 

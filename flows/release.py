@@ -12,11 +12,11 @@ from flows.stage import run_stage
 from flows.timing import record_wall
 from flows.workspace import PARAMS, ROOT, Workspace
 from tasks.contracts import ShardPlan
+from tasks.fitted import fitted_sha256
 from tasks.inputs.store import Inputs, read_inputs
 from tasks.params import Params, load_params
 from tasks.plan import plan_shards
 from tasks.release import ReleaseReport, build_release
-from tasks.synthesis import system_named
 
 
 @flow(name="release", persist_result=False)
@@ -24,8 +24,7 @@ def release(params: Path = PARAMS, root: Path = ROOT) -> None:
     """Decide what is accepted, and write `<root>/release`. Raises DefectoryError when the gate refuses it."""
     workspace, wanted, start = Workspace(root), load_params(params), time.perf_counter()
     images = read_inputs(workspace.inputs)
-    model = system_named(wanted.paint.system).load(images, wanted, workspace.models)
-    plans = plan_shards(wanted, images, model.sha256)
+    plans = plan_shards(wanted, images, fitted_sha256(wanted, images, workspace.models))
     select_and_write(wanted, images, plans, workspace, command_for(params))
     record_wall(workspace, "release", start)
 

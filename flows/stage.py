@@ -15,7 +15,8 @@ from pathlib import Path
 from flows.server import prefect_server
 from flows.terminal import run_to_status
 from flows.workspace import PARAMS, ROOT
-from tasks.params import load_params
+from tasks.fitted import used_systems
+from tasks.params import Params, load_params
 from tasks.synthesis import system_named
 
 Stage = Callable[[Path, Path], object]
@@ -34,8 +35,13 @@ def run_stage(stage: Stage, what: str, uses_model: bool = True) -> None:
 def recorded(stage: Stage, params: Path, root: Path, uses_model: bool = True) -> None:
     """Run a stage with a Prefect server that records it; bad params end it before that server is started.
 
-    The libraries of the system that paints take seconds to import: that is done while the server starts.
+    The libraries of the systems that paint take seconds to import: that is done while the server starts.
     """
     wanted = load_params(params)
-    with prefect_server(partial(system_named, wanted.paint.system) if uses_model else lambda: None):
+    with prefect_server(partial(_import_systems, wanted) if uses_model else lambda: None):
         stage(params, root)
+
+
+def _import_systems(params: Params) -> None:
+    for name in used_systems(params):
+        system_named(name)

@@ -8,22 +8,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 from flows.policy import device, station
 from flows.timing import Clock
 from flows.workspace import Workspace
 from tasks.arithmetic import fix_arithmetic
-from tasks.contracts import Candidate, DefectoryError, DrawnMask, Failure, Image, InputImage, SampleSpec, ShardPlan
+from tasks.contracts import Candidate, DefectoryError, Failure, Image, Place, ShardPlan
 from tasks.inputs.store import read_inputs
-from tasks.masks.draw import draw_mask, references_of
-from tasks.masks.pseudo_store import PSEUDO_MASKS, read_references
+from tasks.masks.draw import draw_mask
+from tasks.masks.learned import all_references
 from tasks.params import Params
 from tasks.plan import plan_shards
 from tasks.quality.scores import Scorer, Scores
 from tasks.shards.write import write_shard
-from tasks.synthesis import system_named
-from tasks.synthesis.protocol import Painted
+from tasks.synthesis.portfolio import PaintedViews, Portfolio
 
 MODEL_STATIONS = ("paint", "adapt", "score")
 STATIONS = ("masks", *MODEL_STATIONS, "pack")
@@ -38,10 +36,9 @@ class Line:
         self.params = params
         self.candidates = workspace.candidates
         self.inputs = read_inputs(workspace.inputs)
-        self.references = references_of(self.inputs, read_references(workspace.models / PSEUDO_MASKS))
-        self.system = system_named(params.paint.system)
-        self.model = self.system.load(self.inputs, params, workspace.models)
-        self.plans = plan_shards(params, self.inputs, self.model.sha256)
+        self.references = all_references(self.inputs, workspace.models)
+        self.portfolio = Portfolio(self.inputs, params, workspace.models)
+        self.plans = plan_shards(params, self.inputs, self.portfolio.sha256)
         self.opening_seconds = self.clock.elapsed
 
     @cached_property
@@ -54,9 +51,7 @@ class DrawnShard:
     """A shard's samples that have a mask, and those that could not be given one."""
 
     plan: ShardPlan
-    specs: tuple[SampleSpec, ...]
-    cleans: tuple[InputImage, ...]
-    drawn: tuple[DrawnMask, ...]
+    places: tuple[Place, ...]
     failures: tuple[Failure, ...]
 
 
@@ -70,37 +65,35 @@ class ScoredShard:
 @station("masks {plan.name}")
 def masks(line: Line, plan: ShardPlan) -> DrawnShard:
     """Draw every sample's mask; a sample for which none can be placed is a failure of its own."""
-    drawn: list[tuple[SampleSpec, InputImage, DrawnMask]] = []
-    failures = []
+    places, failures = [], []
     with line.clock.time(plan.name, "masks"):
         for spec in plan.specs:
             clean = line.inputs.by_id(spec.clean_id)
             try:
-                drawn.append((spec, clean, draw_mask(spec, clean, line.references, line.params.masks)))
+                places.append(Place(spec, clean, draw_mask(spec, clean, line.references, line.params.masks)))
             except DefectoryError as error:
                 failures.append(Failure(spec, "masks", str(error)))
-    specs, cleans, shapes = zip(*drawn, strict=True) if drawn else ((), (), ())
-    return DrawnShard(plan, specs, cleans, shapes, tuple(failures))
+    return DrawnShard(plan, tuple(places), tuple(failures))
 
 
 @station("paint {shard.plan.name}")
-def paint(line: Line, shard: DrawnShard) -> Painted:
+def paint(line: Line, shard: DrawnShard) -> list[PaintedViews]:
     with line.clock.time(shard.plan.name, "paint"):
-        return line.system.paint(line.model, shard.specs, shard.cleans, _masks_of(shard), line.params)
+        return line.portfolio.paint(shard.places)
 
 
 @station("adapt {shard.plan.name}")
-def adapt(line: Line, shard: DrawnShard, painted: Painted) -> list[Image]:
+def adapt(line: Line, shard: DrawnShard, painted: list[PaintedViews]) -> list[Image]:
     """Adapt the decoder to the clean images and paste what it decodes into them."""
     with line.clock.time(shard.plan.name, "adapt"):
-        return line.system.finish(line.model, painted, shard.cleans, _masks_of(shard), line.params)
+        return line.portfolio.finish(shard.places, painted)
 
 
 @station("score {shard.plan.name}")
 def score(line: Line, shard: DrawnShard, images: list[Image]) -> ScoredShard:
     with line.clock.time(shard.plan.name, "score"):
-        cleans = [clean.image for clean in shard.cleans]
-        scores = line.scorer.score(images, cleans, _masks_of(shard), line.params.adapt.feather)
+        cleans, shapes = [place.clean.image for place in shard.places], [place.mask for place in shard.places]
+        scores = line.scorer.score(images, cleans, shapes, line.params.adapt.feather)
     return ScoredShard(shard, tuple(images), tuple(scores))
 
 
@@ -109,29 +102,25 @@ def pack(line: Line, shard: ScoredShard) -> None:
     """Encode and write the shard, its done-marker last."""
     plan = shard.drawn.plan
     with line.clock.time(plan.name, "pack"):
-        candidates = [_candidate(line, shard, place) for place in range(len(shard.images))]
+        candidates = [_candidate(line, shard, number) for number in range(len(shard.images))]
         write_shard(line.candidates, plan, candidates, shard.drawn.failures)
 
 
-def _masks_of(shard: DrawnShard) -> list[Any]:
-    return [drawn.mask for drawn in shard.drawn]
-
-
-def _candidate(line: Line, shard: ScoredShard, place: int) -> Candidate:
-    spec, clean, drawn = shard.drawn.specs[place], shard.drawn.cleans[place], shard.drawn.drawn[place]
-    scores = shard.scores[place]
+def _candidate(line: Line, shard: ScoredShard, number: int) -> Candidate:
+    place, scores = shard.drawn.places[number], shard.scores[number]
+    spec, clean = place.spec, place.clean
     seconds = line.clock.shards[shard.drawn.plan.name]
     return Candidate(
         spec=spec,
-        image=shard.images[place],
-        mask=drawn.mask,
+        image=shard.images[number],
+        mask=place.mask,
         effective_mask=scores.effective_mask,
-        reference_id=drawn.reference_id,
+        reference_id=place.drawn.reference_id,
         clean_sha256=clean.sha256,
         license=clean.license,
         source=clean.source,
         prompt=line.params.paint.prompt.format(category=spec.category, defect_type=spec.defect_type),
-        model_sha256=line.model.sha256,
+        model_sha256=line.portfolio.sha256,
         seconds=sum(seconds.get(name, 0.0) for name in MODEL_STATIONS) / len(shard.images),
         scores=scores.values,
         logits=scores.logits,

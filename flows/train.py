@@ -1,4 +1,4 @@
-"""Train: fit the synthesis system to these inputs. Out: `<root>/models`; resumed where it was stopped."""
+"""Train: fit the synthesis systems to these inputs. Out: `<root>/models`; resumed where it was stopped."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from flows.workspace import PARAMS, ROOT, Workspace
 from tasks.arithmetic import fix_arithmetic
 from tasks.inputs.store import read_inputs
 from tasks.params import Params, load_params
-from tasks.synthesis import system_named
+from tasks.synthesis.portfolio import fit_systems
 
 
 @flow(name="train", persist_result=False)
 def train(params: Path = PARAMS, root: Path = ROOT) -> None:
-    """Fit the system that `paint.system` names; what is fitted already is not fitted again."""
+    """Fit the systems that `paint.systems` names; what is fitted already is not fitted again."""
     workspace, start = Workspace(root), time.perf_counter()
-    if fit_system(load_params(params), workspace):
+    if fit(load_params(params), workspace):
         record_wall(workspace, "train", start)
 
 
-@station("fit {params.paint.system}")
-def fit_system(params: Params, workspace: Workspace) -> bool:
+@station("fit")
+def fit(params: Params, workspace: Workspace) -> bool:
     """Whether there was anything to do."""
     fix_arithmetic(params)
     steps = 0
@@ -38,7 +38,7 @@ def fit_system(params: Params, workspace: Workspace) -> bool:
         report(what, done, total)
 
     with progress() as report:
-        system_named(params.paint.system).fit(read_inputs(workspace.inputs), params, workspace.models, count)
+        fit_systems(read_inputs(workspace.inputs), params, workspace.models, count)
     return steps > 0
 
 

@@ -10,11 +10,11 @@ from flows.server import prefect_server
 from flows.terminal import output, size
 from flows.workspace import Workspace
 from tasks.contracts import DefectoryError
+from tasks.fitted import fitted_sha256
 from tasks.inputs.store import read_inputs
 from tasks.params import load_params
 from tasks.plan import plan_shards
 from tasks.shards.verify import verify_shards
-from tasks.synthesis import system_named
 
 
 def publish_here(repo: Path, tag: str | None) -> None:
@@ -29,8 +29,7 @@ def verify_here(params: Path, root: Path) -> None:
     """Check candidates and release. Raises DefectoryError naming every damaged or missing shard and sample."""
     workspace, wanted = Workspace(root), load_params(params)
     inputs = read_inputs(workspace.inputs)
-    model = system_named(wanted.paint.system).load(inputs, wanted, workspace.models)
-    plans = plan_shards(wanted, inputs, model.sha256)
+    plans = plan_shards(wanted, inputs, fitted_sha256(wanted, inputs, workspace.models))
     problems = verify_shards(workspace.candidates, plans)
     if problems:
         raise DefectoryError(

@@ -84,6 +84,8 @@ class ReferenceMask:
     defect_type: str
     mask: Mask
     pseudo: bool
+    learned: bool = False
+    """Whether a generator made it, and no photograph has this shape."""
 
 
 @dataclass(frozen=True)
@@ -98,10 +100,12 @@ class SampleSpec:
     index: int
     clean_id: str
     mask_source: str
-    """`perlin`, `strokes` or `reference`."""
+    """A key of `masks.sources`."""
     strength: float
     """What the system makes of it is its own; a larger strength is a more visible defect."""
     seed: int
+    system: str = ""
+    """The synthesis system that paints it."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +115,21 @@ class DrawnMask:
     mask: Mask
     source: str
     reference_id: str = ""
+    motion: NDArray[np.float64] | None = None
+    """For a real defect's mask the homogeneous (3, 3) matrix that brought its (column, row) points to this place."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """What a system is given to paint: a sample's spec, its clean image and its mask, all of one size."""
+
+    spec: SampleSpec
+    clean: InputImage
+    drawn: DrawnMask
+
+    @property
+    def mask(self) -> Mask:
+        return self.drawn.mask
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ MANIFEST_SCHEMA = pa.schema(
 )
 
 
-def build_manifest(accepted: pd.DataFrame, method: str) -> pa.Table:
+def build_manifest(accepted: pd.DataFrame) -> pa.Table:
     """The table of `MANIFEST_SCHEMA`.
 
     `accepted` has the columns of the candidates' scores, `shard` and `nearest_lpips`, in the order of category and
@@ -39,7 +39,7 @@ def build_manifest(accepted: pd.DataFrame, method: str) -> pa.Table:
     """
     stem = accepted["category"] + "/" + accepted["defect_type"] + "/" + accepted["sample_id"]
     columns = accepted.assign(
-        method=method,
+        method=accepted["system"],
         split=TRAIN,
         image_file_name=stem + IMAGE_ENDING,
         mask_file_name=stem + "_mask" + MASK_ENDING,

@@ -14,17 +14,24 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
+from tasks.block import Block, Count, Positive, Share
 from tasks.contracts import CLEAN, DefectoryError, check_name
-
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
-Positive = Annotated[float, Field(gt=0.0)]
-Count = Annotated[int, Field(ge=1)]
-
-
-class Block(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+from tasks.system_params import (
+    AdaBLDMParams,
+    AnomalyAnyParams,
+    AnomalyDiffusionParams,
+    CropPasteParams,
+    CutPasteParams,
+    DraemParams,
+    InpaintLoraParams,
+    MaskShares,
+    NsaParams,
+    SdasParams,
+    SystemParams,
+    VQTransformerParams,
+)
 
 
 class DatasetParams(Block):
@@ -95,7 +102,7 @@ class InputsParams(Block):
 
 
 class MasksParams(Block):
-    sources: dict[Literal["perlin", "strokes", "reference"], Share] = {"perlin": 0.2, "strokes": 0.4, "reference": 0.4}
+    sources: MaskShares = {"perlin": 0.2, "strokes": 0.4, "reference": 0.4}
     """Shares, made to sum to 1; `reference` falls back to `strokes` in a category without any."""
     min_area: Positive = 0.002
     max_area: Positive = 0.15
@@ -111,6 +118,12 @@ class MasksParams(Block):
     """A defective image without a mask: where its anomaly map is above this quantile of clean images' maps."""
     pseudo_polarity: Literal["dark", "bright", "both"] = "both"
     """Whether a defect is darker than the clean surface, brighter, or either."""
+    learned_by: Literal["textual_inversion", "vq_transformer"] = "textual_inversion"
+    """Of the source `learned`, which draws from masks that a generator made: AnomalyDiffusion's or VQ-Transformer's."""
+    learned_per_type: Count = 64
+    """Masks that the generator makes for each category and defect type."""
+    learned_steps: Count = 600
+    """Of the generator's training."""
 
 
 class CodecParams(Block):
@@ -124,18 +137,17 @@ class CodecParams(Block):
     lpips_weight: Annotated[float, Field(ge=0.0)] = 0.3
 
 
-class DenoiserParams(Block):
-    kind: Literal["embedded", "pretrained"] = "embedded"
-    path: str = ""
-    """`pretrained`: a Stable-Diffusion-type pipeline folder or hub name."""
+class TrainingParams(Block):
+    """Of a denoiser's training on the pool of augmented and composited images."""
+
     pool_size: Count = 1600
     """Augmented and composited training images, encoded once before training."""
     composite_share: Share = 0.5
     """Of the defective training images, those made by pasting a real defect on a clean image."""
     inside_weight: Annotated[float, Field(ge=1.0)] = 20.0
     """Weight of the loss inside the mask against outside."""
-    channels: list[Annotated[int, Field(ge=16, multiple_of=16)]] = [48, 96, 160]
-    """Of the embedded U-Net by level; the last, at which it attends, a multiple of 32."""
+    whole_share: Share = 0.0
+    """Of the training images, those to be painted whole: the mask is the image, and nothing of it is given."""
     steps: Count = 2000
     batch_size: Count = 8
     learning_rate: Positive = 1e-3
@@ -144,19 +156,37 @@ class DenoiserParams(Block):
     checkpoint_every: Count = 100
 
 
+class DenoiserParams(TrainingParams):
+    """AdaBLDM's denoiser, told the trimap."""
+
+    kind: Literal["embedded", "pretrained"] = "embedded"
+    path: str = ""
+    """`pretrained`: a Stable-Diffusion-type pipeline folder or hub name."""
+    channels: list[Annotated[int, Field(ge=16, multiple_of=16)]] = [48, 96, 160]
+    """Of the embedded U-Net by level; the last, at which it attends, a multiple of 32."""
+
+
+class BackboneParams(TrainingParams):
+    """The text-conditional latent diffusion model below AnomalyDiffusion, AnomalyAny and the few-shot painter."""
+
+    kind: Literal["embedded", "pretrained"] = "embedded"
+    path: str = ""
+    """`pretrained`: a Stable-Diffusion-type pipeline folder or hub name, for text or for inpainting."""
+    channels: list[Annotated[int, Field(ge=32, multiple_of=32)]] = [64, 128, 192]
+    """Of the embedded U-Net by level; it attends to the text at all but the first."""
+    inside_weight: Annotated[float, Field(ge=1.0)] = 5.0
+    whole_share: Share = 0.3
+    prompt: str = "a {category} with {defect_type}"
+
+
 class PaintParams(Block):
-    system: str = "adabldm"
-    scheduler: Literal["dpm-solver++", "ddim"] = "dpm-solver++"
-    steps: Count = 20
-    free_share: Share = 0.4
-    """Of the steps, those without any editing (AdaBLDM's stage 1)."""
-    image_space_share: Share = 0.1
-    """Of the steps, the last ones, edited in image space (stage 3); those between are edited in latent space."""
-    strength: tuple[Positive, Positive] = (1.4, 3.0)
-    """Drawn uniformly per sample; the guidance between the defect and the clean label inside the mask."""
+    systems: dict[str, Share] = {"adabldm": 1.0}
+    """Synthesis systems and their shares of the samples, made to sum to 1; each has a block of its own name."""
     batch_size: Count = 12
     """Changes bytes: the batch's shape changes the order of floating-point sums."""
     prompt: str = "a {category} with {defect_type}"
+    close_up_cells: Annotated[int, Field(ge=0)] = 9
+    """A mask that touches fewer latent cells (8 x 8 pixels) is painted in a magnified view; 0: never."""
 
 
 class AdaptParams(Block):
@@ -202,10 +232,26 @@ class Params(Block):
     masks: MasksParams = MasksParams()
     codec: CodecParams = CodecParams()
     denoiser: DenoiserParams = DenoiserParams()
+    backbone: BackboneParams = BackboneParams()
     paint: PaintParams = PaintParams()
     adapt: AdaptParams = AdaptParams()
     score: ScoreParams = ScoreParams()
     select: SelectParams = SelectParams()
+    cutpaste: CutPasteParams = CutPasteParams()
+    crop_paste: CropPasteParams = CropPasteParams()
+    draem: DraemParams = DraemParams()
+    nsa: NsaParams = NsaParams()
+    sdas: SdasParams = SdasParams()
+    adabldm: AdaBLDMParams = AdaBLDMParams()
+    anomalydiffusion: AnomalyDiffusionParams = AnomalyDiffusionParams()
+    anomalyany: AnomalyAnyParams = AnomalyAnyParams()
+    vq_transformer: VQTransformerParams = VQTransformerParams()
+    inpaint_lora: InpaintLoraParams = InpaintLoraParams()
+
+    def system(self, name: str) -> SystemParams:
+        """The block of a synthesis system; the common defaults for one without a block of its own."""
+        block = getattr(self, name, None)
+        return block if isinstance(block, SystemParams) else SystemParams()
 
 
 def load_params(path: Path) -> Params:

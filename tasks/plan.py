@@ -7,16 +7,16 @@ more categories or another shard size leave it as it was.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict
-from typing import TypeVar
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, TypeVar
 
 from tasks.contracts import TRAIN, DefectoryError, SampleSpec, ShardPlan
 from tasks.inputs.store import Inputs
 from tasks.params import Params, fingerprint
 from tasks.seeds import derive, seed_of
 
-CODE_VERSION = 1
+CODE_VERSION = 2
 """Raised whenever the code of a station changes the bytes of a shard, so that old shards are made again."""
 
 ANY_DEFECT = "defect"
@@ -30,8 +30,7 @@ def plan_samples(params: Params, inputs: Inputs) -> tuple[SampleSpec, ...]:
 
     Raises DefectoryError for a category without a clean train image and for shares of mask sources that are all 0.
     """
-    sources = _mask_sources(params)
-    return tuple(spec for category in inputs.categories for spec in _plan_category(params, inputs, category, sources))
+    return tuple(spec for category in inputs.categories for spec in _plan_category(params, inputs, category))
 
 
 def plan_shards(params: Params, inputs: Inputs, model_sha256: str) -> tuple[ShardPlan, ...]:
@@ -57,13 +56,14 @@ def _shard(category: str, number: int, specs: tuple[SampleSpec, ...], shared: st
 
 
 def _shared_fingerprint(params: Params, inputs: Inputs, model_sha256: str) -> str:
-    blocks = (params.inputs, params.masks, params.paint, params.adapt, params.score)
+    systems = [params.system(name) for name, _ in shares_of(params.paint.systems, "paint.systems")]
+    blocks = (params.inputs, params.masks, params.paint, *systems, params.adapt, params.score)
     return fingerprint(
         CODE_VERSION, params.dataset.image_size, params.dataset.threads, *blocks, inputs.sha256, model_sha256
     )
 
 
-def _plan_category(params: Params, inputs: Inputs, category: str, sources: list[tuple[str, float]]) -> list[SampleSpec]:
+def _plan_category(params: Params, inputs: Inputs, category: str) -> list[SampleSpec]:
     clean_ids = sorted(image.image_id for image in inputs.clean(category, TRAIN))
     if not clean_ids:
         raise DefectoryError(
@@ -71,8 +71,9 @@ def _plan_category(params: Params, inputs: Inputs, category: str, sources: list[
             "add clean images or raise inputs.clean_train_share"
         )
     types = sorted({image.defect_type for image in inputs.defects(category, TRAIN)}) or [ANY_DEFECT]
+    shares = _shares(params)
     count = params.dataset.samples_per_category
-    return [_spec(params, category, index, clean_ids, types, sources) for index in range(count)]
+    return [_spec(params, category, index, clean_ids, types, shares) for index in range(count)]
 
 
 def _spec(
@@ -81,10 +82,11 @@ def _spec(
     index: int,
     clean_ids: list[str],
     types: list[str],
-    sources: list[tuple[str, float]],
+    shares: _Shares,
 ) -> SampleSpec:
     seed = seed_of(params.dataset.seed, params.dataset.name, category, index, "sample")
-    low, high = params.paint.strength
+    system = pick_by_share(shares.systems, _uniform(seed, "system"))
+    low, high = params.system(system).strength
     return SampleSpec(
         sample_id=f"{category}-{index:06d}",
         dataset=params.dataset.name,
@@ -92,10 +94,23 @@ def _spec(
         defect_type=_pick(types, _uniform(seed, "defect_type")),
         index=index,
         clean_id=_pick(clean_ids, _uniform(seed, "clean")),
-        mask_source=_pick_by_share(sources, _uniform(seed, "mask_source")),
+        mask_source=pick_by_share(shares.masks[system], _uniform(seed, "mask_source")),
         strength=low + (high - low) * _uniform(seed, "strength"),
         seed=seed,
+        system=system,
     )
+
+
+@dataclass(frozen=True)
+class _Shares:
+    systems: list[tuple[str, float]]
+    masks: dict[str, list[tuple[str, float]]]
+    """Of mask sources, by system."""
+
+
+def _shares(params: Params) -> _Shares:
+    systems = shares_of(params.paint.systems, "paint.systems")
+    return _Shares(systems, {name: _mask_sources(params, name) for name, _ in systems})
 
 
 def _uniform(seed: int, purpose: str) -> float:
@@ -107,19 +122,26 @@ def _pick(items: Sequence[_Item], uniform: float) -> _Item:
     return items[int(uniform * len(items))]
 
 
-def _mask_sources(params: Params) -> list[tuple[str, float]]:
-    """Sources and shares that sum to 1, by name, so that their order in params.yaml means nothing."""
-    shares = params.masks.sources
+def _mask_sources(params: Params, system: str) -> list[tuple[str, float]]:
+    own = params.system(system).masks
+    return shares_of(own, f"{system}.masks") if own else shares_of(params.masks.sources, "masks.sources")
+
+
+def shares_of(shares: Mapping[Any, float], key: str) -> list[tuple[str, float]]:
+    """Names and shares that sum to 1, by name, so that their order in params.yaml means nothing; 0 is left out.
+
+    Raises DefectoryError naming `key` where no share is above 0.
+    """
     total = sum(shares.values())
     if total <= 0:
-        raise DefectoryError(f"masks.sources: expected a share above 0, got {shares}; give one a share, such as 1")
-    return [(name, share / total) for name, share in sorted(shares.items())]
+        raise DefectoryError(f"{key}: expected a share above 0, got {dict(shares)}; give one a share, such as 1")
+    return [(name, share / total) for name, share in sorted(shares.items()) if share > 0]
 
 
-def _pick_by_share(sources: list[tuple[str, float]], uniform: float) -> str:
+def pick_by_share(shares: Sequence[tuple[str, float]], uniform: float) -> str:
     reached = 0.0
-    for name, share in sources:
+    for name, share in shares:
         reached += share
         if uniform < reached:
             return name
-    return [name for name, share in sources if share > 0][-1]
+    return shares[-1][0]

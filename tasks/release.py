@@ -122,7 +122,7 @@ def _read_warnings(path: Path) -> tuple[str, ...]:
 
 def _write(folder: Path, facts: Facts, inputs: Inputs, plans: Sequence[ShardPlan], candidates: Path) -> None:
     accepted = facts.judged[facts.judged["status"] == ACCEPTED]
-    manifest = build_manifest(accepted, facts.params.paint.system)
+    manifest = build_manifest(accepted)
     pack_shards(candidates, plans, manifest, folder / "images")
     write_atomic(folder / "manifest.parquet", encode_table(manifest))
     write_atomic(folder / "ledger.parquet", encode_table(build_ledger(facts.judged, facts.skipped)))

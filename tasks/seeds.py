@@ -7,9 +7,12 @@ different purposes are independent, so one station's draws never shift another's
 from __future__ import annotations
 
 import hashlib
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
+
+if TYPE_CHECKING:
+    import torch
 
 
 def seed_of(root: int, dataset: str, category: str, index: int, purpose: str) -> int:
@@ -29,4 +32,6 @@ def numpy_generator(seed: int) -> np.random.Generator:
 
 def torch_generator(seed: int) -> torch.Generator:
     """A CPU generator: the numbers are then the same whatever device they are used on."""
+    import torch  # plans and releases are made where no network is needed
+
     return torch.Generator("cpu").manual_seed(seed)

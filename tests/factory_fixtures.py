@@ -31,7 +31,7 @@ def write_params(folder: Path, **blocks: dict[str, Any]) -> Path:
         "dataset": {"name": "discs", "image_size": SIZE, "samples_per_category": SAMPLES, "shard_size": SHARD_SIZE},
         "inputs": {"sources": [_source(category) for category in CATEGORIES]},
         "masks": {"sources": {"strokes": 1.0}},
-        "paint": {"system": stand_in.NAME},
+        "paint": {"systems": {stand_in.NAME: 1.0}, "close_up_cells": 0},
         "adapt": {"kind": "none"},
         "select": {"max_seam_contrast": 1000.0, "min_nearest_lpips": 0.0, "min_accepted_share": 0.1},
     }

@@ -15,6 +15,7 @@ from numpy.random import Generator
 from scipy import ndimage
 from skimage import transform
 
+from tasks.closeup import magnify_image, magnify_mask, window_for
 from tasks.contracts import CLEAN, Image, InputImage, Mask
 from tasks.diffusion.blending import feather_weights
 
@@ -86,6 +87,7 @@ def training_images(
     defects: Sequence[TrainingImage],
     count: int,
     composite_share: float,
+    close_up_cells: int,
     make_mask: MaskMaker,
     generator: Generator,
 ) -> list[TrainingImage]:
@@ -104,5 +106,14 @@ def training_images(
             if generator.uniform() < composite_share:
                 made = composite(made, clean, generator)
         if made is not None:
-            images.append(flipped(made, generator))
+            images.append(flipped(magnified(made, close_up_cells), generator))
     return images
+
+
+def magnified(item: TrainingImage, close_up_cells: int) -> TrainingImage:
+    """A small defect in the view in which it will be painted (`tasks.closeup`); others as they are."""
+    window = window_for(item.mask, close_up_cells)
+    if window is None:
+        return item
+    image, mask = magnify_image(item.image, window), magnify_mask(item.mask, window)
+    return TrainingImage(image, mask, magnify_mask(item.foreground, window), item.category, item.defect_type)

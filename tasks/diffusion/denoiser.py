@@ -8,6 +8,7 @@ ControlNet that reads the trimap.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 
 import torch
@@ -48,7 +49,21 @@ def make_condition(latents: Tensor, trimap: Tensor, labels: Tensor, reach: int =
     return Condition(trimap, latents * (1 - cells), labels)
 
 
-class EmbeddedDenoiser(nn.Module):
+class Denoiser(nn.Module, ABC):
+    """What is trained on, and painted with, a Condition."""
+
+    empty_label: int
+
+    @abstractmethod
+    def forward(self, noisy: Tensor, timesteps: Tensor, condition: Condition) -> Tensor:
+        """The prediction, of the shape of `noisy` (n, channels, h, w); `timesteps` (n,)."""
+
+    @abstractmethod
+    def trained_state(self) -> dict[str, Tensor]:
+        """The part of the state that training makes, and that is worth a file."""
+
+
+class EmbeddedDenoiser(Denoiser):
     """diffusers' UNet2DModel on latents; the trimap enters at full resolution, 64 of its pixels to a latent cell."""
 
     def __init__(self, latent_channels: int, label_count: int, channels: list[int]) -> None:
@@ -76,11 +91,10 @@ class EmbeddedDenoiser(nn.Module):
         return self.unet(stacked, timesteps, class_labels=condition.labels).sample
 
     def trained_state(self) -> dict[str, Tensor]:
-        """The part of the state that training makes, and that is worth a file."""
         return self.state_dict()
 
 
-class PretrainedDenoiser(nn.Module):
+class PretrainedDenoiser(Denoiser):
     """A frozen Stable-Diffusion-type U-Net with a trainable ControlNet on the trimap; labels are prompts.
 
     As in AdaBLDM the U-Net reads the prompt and the ControlNet an empty text.
@@ -112,9 +126,6 @@ class PretrainedDenoiser(nn.Module):
     def trained_state(self) -> dict[str, Tensor]:
         """The ControlNet's weights; the rest is the backbone's."""
         return {name: tensor for name, tensor in self.state_dict().items() if name.startswith("controlnet.")}
-
-
-Denoiser = EmbeddedDenoiser | PretrainedDenoiser
 
 
 def build_embedded(params: DenoiserParams, latent_channels: int, label_count: int, seed: int) -> EmbeddedDenoiser:

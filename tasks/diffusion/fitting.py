@@ -6,8 +6,9 @@ is not made again. The denoiser also leaves checkpoints, and goes on from the la
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from diffusers import DDPMScheduler
@@ -20,18 +21,20 @@ from tasks.diffusion.codec_training import crop_batches, to_tensor, train_codec
 from tasks.diffusion.composites import MaskMaker, TrainingImage, training_images
 from tasks.diffusion.denoiser import Denoiser, build_embedded
 from tasks.diffusion.labels import LabelTable
-from tasks.diffusion.products import file_sha256, is_made, mark_made
+from tasks.diffusion.resumable import train
 from tasks.diffusion.schedule import training_schedule
-from tasks.diffusion.training import Trainer, encode_pool, train
+from tasks.diffusion.text_backbone import TextBackbone, new_backbone
+from tasks.diffusion.training import Trainer, encode_pool
 from tasks.inputs.store import Inputs
 from tasks.masks.draw import draw_mask, references_of
 from tasks.masks.pseudo import pseudo_masks
 from tasks.masks.pseudo_store import PSEUDO_MASKS, PseudoMask, read_pseudo_masks, write_pseudo_masks
-from tasks.params import Params, fingerprint
+from tasks.params import Params, TrainingParams, fingerprint
+from tasks.products import file_sha256, is_made, mark_made
 from tasks.progress import Report
 from tasks.seeds import derive, numpy_generator, torch_generator
 
-CODEC, DENOISER, CHECKPOINT = "codec.safetensors", "denoiser.safetensors", "denoiser.checkpoint.safetensors"
+CODEC, DENOISER, BACKBONE = "codec.safetensors", "denoiser.safetensors", "backbone.safetensors"
 _SPECK_SHARE = 0.0006
 """Of the image: smaller pseudo-masks are taken for noise."""
 _CLEAN_FOR_PSEUDO = 400
@@ -100,37 +103,70 @@ def fit_pseudo_masks(inputs: Inputs, params: Params, workdir: Path, report: Repo
 
 
 def fit_denoiser(inputs: Inputs, params: Params, workdir: Path, report: Report) -> None:
-    """Train on composites, real defects and clean images; goes on from a checkpoint of the same fingerprint."""
-    target, checkpoint = workdir / DENOISER, workdir / CHECKPOINT
-    codec = load_fitted_codec(params, workdir)
-    sources = [str(file_sha256(path)) for path in (workdir / CODEC, workdir / PSEUDO_MASKS) if path.is_file()]
-    dataset = [params.dataset.seed, params.dataset.threads, inputs.sha256]
-    made_from = fingerprint("denoiser 1", params.denoiser, params.masks, params.paint.prompt, dataset, sources)
+    """Train AdaBLDM's denoiser on composites, real defects and clean images."""
+    seed = derive(params.dataset.seed, "denoiser")
+    made_from = fingerprint("denoiser 2", params.denoiser, params.paint.prompt, _pool_sources(inputs, params, workdir))
+
+    def new(codec: Codec, table: LabelTable) -> tuple[Denoiser, DDPMScheduler]:
+        return _new_denoiser(codec, table, params, seed)
+
+    _fit_on_pool(inputs, params, params.denoiser, workdir / DENOISER, made_from, seed, new, report)
+
+
+def fit_backbone(inputs: Inputs, params: Params, workdir: Path, report: Report) -> None:
+    """Train the embedded text backbone on the same images; a pretrained one is taken as it is."""
+    if params.backbone.kind == "pretrained":
+        return
+    seed = derive(params.dataset.seed, "backbone")
+    made_from = fingerprint("backbone 1", params.backbone, _pool_sources(inputs, params, workdir))
+
+    def new(codec: Codec, table: LabelTable) -> tuple[Denoiser, DDPMScheduler]:
+        return new_backbone(params.backbone, codec.latent_channels, table, seed)
+
+    _fit_on_pool(inputs, params, params.backbone, workdir / BACKBONE, made_from, seed, new, report)
+
+
+def _pool_sources(inputs: Inputs, params: Params, workdir: Path) -> list[Any]:
+    """What a pool of encoded training images is made from."""
+    files = [str(file_sha256(path)) for path in (workdir / CODEC, workdir / PSEUDO_MASKS) if path.is_file()]
+    masks = params.masks.model_dump(mode="json")
+    return [params.dataset.seed, params.dataset.threads, inputs.sha256, masks, params.paint.close_up_cells, *files]
+
+
+def _fit_on_pool(
+    inputs: Inputs,
+    params: Params,
+    training: TrainingParams,
+    target: Path,
+    made_from: str,
+    seed: int,
+    new: Callable[[Codec, LabelTable], tuple[Denoiser, DDPMScheduler]],
+    report: Report,
+) -> None:
+    """Train a new denoiser on a pool of images into `target`; goes on from a checkpoint of the same fingerprint."""
     if is_made(target, made_from):
         return
-    seed = derive(params.dataset.seed, "denoiser")
-    table = label_table(inputs)
-    denoiser, schedule = _new_denoiser(codec, table, params, seed)
-    trainer = Trainer(denoiser, schedule, params.denoiser, seed)
-    pool = encode_pool(
-        codec,
-        pool_images(inputs, params, workdir, seed, report),
-        table,
-        lambda done, count: report("encoding training images", done, count),
-    )
+    what, checkpoint = target.stem, target.with_suffix(".checkpoint.safetensors")
+    codec, table = load_fitted_codec(params, target.parent), label_table(inputs)
+    denoiser, schedule = new(codec, table)
+    trainer = Trainer(denoiser, schedule, training, seed)
+    images = pool_images(inputs, params, training, target.parent, seed, report)
+    pool = encode_pool(codec, images, table, lambda done, count: report("encoding training images", done, count))
     trainer.resume_from(checkpoint, made_from)
-    train(trainer, pool, checkpoint, made_from, lambda done, steps: report("training the denoiser", done, steps))
+    train(trainer, pool, checkpoint, made_from, lambda done, steps: report(f"training the {what}", done, steps))
     trainer.finish()
     save_file({name: tensor.contiguous() for name, tensor in denoiser.trained_state().items()}, target)
     mark_made(target, made_from)
     checkpoint.unlink(missing_ok=True)
 
 
-def pool_images(inputs: Inputs, params: Params, workdir: Path, seed: int, report: Report) -> list[TrainingImage]:
-    """`denoiser.pool_size` training images, in equal parts from all categories."""
+def pool_images(
+    inputs: Inputs, params: Params, training: TrainingParams, workdir: Path, seed: int, report: Report
+) -> list[TrainingImage]:
+    """`training.pool_size` training images, in equal parts from all categories."""
     pseudo = {row.image_id: row.mask for row in read_pseudo_masks(workdir / PSEUDO_MASKS)}
     make_mask = _mask_maker(inputs, params, workdir)
-    share = params.denoiser.pool_size // len(inputs.categories)
+    share = training.pool_size // len(inputs.categories)
     images: list[TrainingImage] = []
     for number, category in enumerate(inputs.categories):
         report("composing training images", number, len(inputs.categories))
@@ -138,7 +174,8 @@ def pool_images(inputs: Inputs, params: Params, workdir: Path, seed: int, report
             inputs.clean(category, TRAIN),
             [made for defect in inputs.defects(category, TRAIN) if (made := _supervised(defect, pseudo))],
             share,
-            params.denoiser.composite_share,
+            training.composite_share,
+            params.paint.close_up_cells,
             make_mask,
             numpy_generator(derive(seed, f"pool {category}")),
         )
@@ -178,14 +215,22 @@ def load_fitted_denoiser(
 ) -> tuple[Denoiser, DDPMScheduler]:
     """The trained denoiser and its schedule. Raises DefectoryError where `train` has not finished."""
     denoiser, schedule = _new_denoiser(codec, table, params, seed=0)
-    weights = read_safetensors(workdir / DENOISER)
+    _restore(denoiser, workdir / DENOISER)
+    return denoiser, schedule
+
+
+def load_fitted_backbone(inputs: Inputs, params: Params, workdir: Path) -> tuple[TextBackbone, DDPMScheduler, Codec]:
+    """The text backbone, its schedule and the codec. Raises DefectoryError where `train` has not finished."""
+    codec = load_fitted_codec(params, workdir)
+    backbone, schedule = new_backbone(params.backbone, codec.latent_channels, label_table(inputs), seed=0)
+    if params.backbone.kind == "embedded":
+        _restore(backbone, workdir / BACKBONE)
+    return backbone.requires_grad_(False).eval(), schedule, codec
+
+
+def _restore(denoiser: Denoiser, path: Path) -> None:
+    weights = read_safetensors(path)
     if weights.keys() != denoiser.trained_state().keys():
-        raise DefectoryError(f"{workdir / DENOISER}: made for another architecture; run `defectory run` to train again")
+        raise DefectoryError(f"{path}: made for another architecture; run `defectory run` to train again")
     denoiser.load_state_dict(weights, strict=False)
-    return denoiser.requires_grad_(False).eval(), schedule
-
-
-def model_sha256(workdir: Path) -> str:
-    """Of the products' markers, which name what they were made from and the bytes they hold."""
-    markers = sorted(workdir.glob("*.made.json"))
-    return fingerprint([json.loads(marker.read_text()) for marker in markers])
+    denoiser.requires_grad_(False).eval()

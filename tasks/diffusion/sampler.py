@@ -18,7 +18,7 @@ from tasks.diffusion.blending import blend, cells_of
 from tasks.diffusion.codec import Codec
 from tasks.diffusion.denoiser import Condition, Denoiser, make_condition
 from tasks.diffusion.schedule import add_noise, predicted_clean, sampling_schedule
-from tasks.params import PaintParams
+from tasks.system_params import AdaBLDMParams
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def guided_prediction(
     return without + scale * (defect - without)
 
 
-def stage_of(step: int, params: PaintParams) -> str:
+def stage_of(step: int, params: AdaBLDMParams) -> str:
     """`free`, `latent` or `image`, by the share of the steps that lies behind."""
     if step < round(params.free_share * params.steps):
         return "free"
@@ -57,7 +57,9 @@ def stage_of(step: int, params: PaintParams) -> str:
 
 
 @torch.no_grad()
-def paint_latents(denoiser: Denoiser, codec: Codec, schedule: DDPMScheduler, edit: Edit, params: PaintParams) -> Tensor:
+def paint_latents(
+    denoiser: Denoiser, codec: Codec, schedule: DDPMScheduler, edit: Edit, params: AdaBLDMParams
+) -> Tensor:
     """Latents (n, channels, h, w) of the edited images, from pure noise and deterministic in `edit`."""
     with torch.autocast(edit.cleans.device.type, torch.bfloat16):
         clean_latents = codec.encode(edit.cleans).float()
@@ -65,7 +67,7 @@ def paint_latents(denoiser: Denoiser, codec: Codec, schedule: DDPMScheduler, edi
     condition = make_condition(clean_latents, edit.trimaps, edit.defect_labels)
     clean_condition = condition.without_defect(edit.clean_labels)
     scale = 1 + (edit.strengths.view(-1, 1, 1, 1) - 1) * cells
-    scheduler = sampling_schedule(schedule, params)
+    scheduler = sampling_schedule(schedule, params.scheduler, params.steps)
     latents = edit.noise
     for step, timestep in enumerate(scheduler.timesteps):
         timesteps = timestep.expand(len(latents))

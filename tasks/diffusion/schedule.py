@@ -8,8 +8,6 @@ import torch
 from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
 from torch import Tensor
 
-from tasks.params import PaintParams
-
 TRAIN_TIMESTEPS = 1000
 Scheduler: TypeAlias = DDIMScheduler | DPMSolverMultistepScheduler
 
@@ -25,12 +23,12 @@ def training_schedule(config: dict[str, object] | None = None) -> DDPMScheduler:
     return DDPMScheduler.from_config(config or _EMBEDDED, clip_sample=False)
 
 
-def sampling_schedule(schedule: DDPMScheduler, params: PaintParams) -> Scheduler:
-    """DPM-Solver++ of second order (Lu et al. 2022) or DDIM with eta 0 (Song et al. 2021) over `params.steps` steps.
+def sampling_schedule(schedule: DDPMScheduler, kind: str, steps: int) -> Scheduler:
+    """DPM-Solver++ of second order (Lu et al. 2022) or DDIM with eta 0 (Song et al. 2021) over `steps` steps.
 
     Both begin at the last timestep ("trailing"), so that a sample can start from pure noise.
     """
-    if params.scheduler == "ddim":
+    if kind == "ddim":
         scheduler: Scheduler = DDIMScheduler.from_config(
             schedule.config, clip_sample=False, set_alpha_to_one=True, timestep_spacing="trailing"
         )
@@ -38,7 +36,7 @@ def sampling_schedule(schedule: DDPMScheduler, params: PaintParams) -> Scheduler
         scheduler = DPMSolverMultistepScheduler.from_config(
             schedule.config, algorithm_type="dpmsolver++", timestep_spacing="trailing", final_sigmas_type="zero"
         )
-    scheduler.set_timesteps(params.steps)
+    scheduler.set_timesteps(steps)
     return scheduler
 
 

@@ -1,4 +1,4 @@
-"""The training loop of a conditional denoiser on a pool of encoded images: resumable, seeded, on any device.
+"""The training of a conditional denoiser on a pool of encoded images.
 
 Loss: the mean squared error of the prediction, with the cells of the defect weighing more than their
 surroundings and every image the same whatever its mask's area (AnomalyDiffusion, arXiv 2312.05767, masks the loss but
@@ -9,14 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from diffusers import DDPMScheduler
-from diffusers.training_utils import EMAModel
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tasks.contracts import Mask
@@ -26,14 +22,13 @@ from tasks.diffusion.codec_training import to_tensor
 from tasks.diffusion.composites import TrainingImage
 from tasks.diffusion.denoiser import Denoiser, make_condition
 from tasks.diffusion.labels import LabelTable
+from tasks.diffusion.resumable import ResumableTrainer
 from tasks.diffusion.schedule import add_noise, stratified_timesteps, training_target
-from tasks.params import DenoiserParams
+from tasks.params import TrainingParams
 from tasks.progress import Progress
-from tasks.seeds import derive, torch_generator
 
 _ENCODE_BATCH = 16
 _MAX_REACH = 2
-_WARM_UP_STEPS = 50
 
 
 @dataclass(frozen=True)
@@ -77,23 +72,17 @@ def weighted_error(prediction: Tensor, target: Tensor, cells: Tensor, inside_wei
     return ((error * weights).sum(dim=(1, 2, 3)) / weights.sum(dim=(1, 2, 3))).mean()
 
 
-class Trainer:
-    """Holds what a checkpoint holds: weights, their moving average, the optimizer and the step."""
-
-    def __init__(self, denoiser: Denoiser, schedule: DDPMScheduler, params: DenoiserParams, seed: int) -> None:
-        self.denoiser, self.params, self.seed, self.step = denoiser, params, seed, 0
-        trained = [parameter for parameter in denoiser.parameters() if parameter.requires_grad]
-        self.trained = trained
-        self.optimizer = torch.optim.AdamW(
-            trained, lr=params.learning_rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True
-        )
-        self.average = EMAModel(trained, decay=params.ema_decay, use_ema_warmup=True, power=0.75)
-        self.schedule = schedule
+class Trainer(ResumableTrainer[Pool]):
+    def __init__(self, denoiser: Denoiser, schedule: DDPMScheduler, params: TrainingParams, seed: int) -> None:
+        super().__init__(denoiser, params, seed)
+        self.denoiser, self.schedule, self.params = denoiser, schedule, params
 
     def loss(self, pool: Pool, generator: torch.Generator) -> Tensor:
         count = self.params.batch_size
         chosen = torch.randint(len(pool.labels), (count,), generator=generator)
         latents, trimaps = pool.latents[chosen].float(), pool.trimaps[chosen].float() / 2
+        whole = torch.rand((count, 1, 1, 1), generator=generator) < self.params.whole_share
+        trimaps = torch.where(whole, torch.ones_like(trimaps), trimaps)
         dropped = torch.rand(count, generator=generator) < self.params.label_dropout
         labels = torch.where(dropped, self.denoiser.empty_label, pool.labels[chosen])
         reach = int(torch.randint(_MAX_REACH + 1, (), generator=generator))
@@ -105,78 +94,8 @@ class Trainer:
             prediction = self.denoiser(noisy, timesteps, condition)
         target = training_target(self.schedule, latents, noise, timesteps)
         cells = cells_of((trimaps == 1).float(), reach)
+        return self.error(prediction, target, cells)
+
+    def error(self, prediction: Tensor, target: Tensor, cells: Tensor) -> Tensor:
+        """The loss of predictions (n, channels, h, w) whose cells to be painted are 1 in (n, 1, h, w); a scalar."""
         return weighted_error(prediction, target, cells, self.params.inside_weight)
-
-    def advance(self, pool: Pool) -> float:
-        """One step; its random numbers depend on the seed and the step alone, so resuming changes nothing."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.params.learning_rate * learning_rate_share(self.step, self.params.steps)
-        loss = self.loss(pool, torch_generator(derive(self.seed, f"step {self.step}")))
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.trained, 1.0)
-        self.optimizer.step()
-        self.average.step(self.trained)
-        self.step += 1
-        return loss.item()
-
-    def save(self, path: Path, made_from: str) -> None:
-        """Write a checkpoint; it appears whole or not at all."""
-        tensors = {f"weights.{i}": p.detach().contiguous() for i, p in enumerate(self.trained)}
-        tensors |= {f"average.{i}": p.contiguous() for i, p in enumerate(self.average.shadow_params)}
-        for i, parameter in enumerate(self.trained):
-            state = self.optimizer.state[parameter]
-            tensors |= {f"optimizer.{i}.{name}": value.contiguous() for name, value in state.items()}
-        temporary = path.with_suffix(".partial")
-        save_file(tensors, temporary, metadata={"step": str(self.step), "made_from": made_from})
-        temporary.replace(path)
-
-    def resume_from(self, path: Path, made_from: str) -> None:
-        """Go on from a checkpoint that was made from exactly this; any other one is left alone."""
-        if not path.is_file():
-            return
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata()
-        if metadata["made_from"] == made_from:
-            self._restore(load_file(path), int(metadata["step"]))
-
-    def _restore(self, tensors: dict[str, Tensor], step: int) -> None:
-        with torch.no_grad():
-            for i, (parameter, shadow) in enumerate(zip(self.trained, self.average.shadow_params, strict=True)):
-                parameter.copy_(tensors[f"weights.{i}"])
-                shadow.copy_(tensors[f"average.{i}"])
-                # The moments take the parameter's own memory layout: the fused optimizer walks all of them in step.
-                moments = {
-                    name: torch.empty_like(parameter).copy_(tensors[f"optimizer.{i}.{name}"])
-                    for name in ("exp_avg", "exp_avg_sq")
-                }
-                self.optimizer.state[parameter] = {"step": tensors[f"optimizer.{i}.step"], **moments}
-        self.average.optimization_step = self.step = step
-
-    def finish(self) -> Denoiser:
-        """The denoiser with the averaged weights, in evaluation mode."""
-        self.average.copy_to(self.trained)
-        return self.denoiser.requires_grad_(False).eval()
-
-
-def learning_rate_share(step: int, steps: int) -> float:
-    """A short linear warm-up, then half a cosine down to a twentieth."""
-    warm_up = max(1, min(_WARM_UP_STEPS, steps // 10))
-    if step < warm_up:
-        return (step + 1) / warm_up
-    return 0.05 + 0.95 * 0.5 * (1 + float(np.cos(np.pi * (step - warm_up) / max(1, steps - warm_up))))
-
-
-def train(
-    trainer: Trainer, pool: Pool, checkpoint: Path, made_from: str, progress: Progress | None = None
-) -> list[float]:
-    """Advance to `params.steps`, saving every `checkpoint_every` steps; returns the losses of the steps taken here."""
-    losses = []
-    trainer.denoiser.train()
-    while trainer.step < trainer.params.steps:
-        losses.append(trainer.advance(pool))
-        if trainer.step % trainer.params.checkpoint_every == 0:
-            trainer.save(checkpoint, made_from)
-        if progress:
-            progress(trainer.step, trainer.params.steps)
-    return losses

@@ -13,6 +13,7 @@ import numpy as np
 
 from tasks.contracts import TRAIN, DefectoryError, DrawnMask, InputImage, Mask, ReferenceMask, SampleSpec
 from tasks.inputs.store import Inputs
+from tasks.masks.boxes import box_mask
 from tasks.masks.perlin import perlin_mask, pick_blobs
 from tasks.masks.place import cut_mask, place_mask
 from tasks.masks.reference import warp_reference
@@ -20,7 +21,7 @@ from tasks.masks.strokes import stroke_mask
 from tasks.params import MasksParams
 from tasks.seeds import derive, numpy_generator
 
-STROKES, PERLIN, REFERENCE = "strokes", "perlin", "reference"
+STROKES, PERLIN, REFERENCE, BOXES, LEARNED = "strokes", "perlin", "reference", "boxes", "learned"
 
 CUT_SHARE = 0.35
 """Of the strokes, those that may run off the object; the others end inside it."""
@@ -37,7 +38,7 @@ def draw_mask(
     are any. Raises DefectoryError when neither the source nor strokes can be placed.
     """
     generator = numpy_generator(derive(spec.seed, "mask"))
-    pool = _preferred(spec, references)
+    pool = _preferred(spec, [shape for shape in references if shape.learned == (spec.mask_source == LEARNED)])
     for source in dict.fromkeys([spec.mask_source, STROKES]):
         for attempt in range(params.max_tries):
             drawn = _DRAWERS[source](clean.foreground, pool, params, generator, attempt)
@@ -113,13 +114,43 @@ def _draw_reference(
     if not pool:
         return None
     reference = pool[generator.integers(len(pool))]
-    shape = warp_reference(reference.mask, generator, params.scale, params.rotation)
+    shape, motion = warp_reference(reference.mask, generator, params.scale, params.rotation)
     placed = place_mask(shape, foreground, generator, params.max_tries)
-    return None if placed is None else DrawnMask(placed, REFERENCE, reference.reference_id)
+    if placed is None:
+        return None
+    top, left = np.flatnonzero(placed.any(axis=1))[0], np.flatnonzero(placed.any(axis=0))[0]
+    shift = np.array([[1, 0, left], [0, 1, top], [0, 0, 1]])
+    return DrawnMask(placed, REFERENCE, reference.reference_id, shift @ motion)
+
+
+def _draw_learned(
+    foreground: Mask, pool: list[ReferenceMask], params: MasksParams, generator: np.random.Generator, attempt: int
+) -> DrawnMask | None:
+    """A generator's mask as it is: it has learned turn and size with the shape."""
+    if not pool:
+        return None
+    reference = pool[generator.integers(len(pool))]
+    placed = place_mask(reference.mask, foreground, generator, params.max_tries)
+    return None if placed is None else DrawnMask(placed, LEARNED, reference.reference_id)
+
+
+def _draw_boxes(
+    foreground: Mask, pool: list[ReferenceMask], params: MasksParams, generator: np.random.Generator, attempt: int
+) -> DrawnMask | None:
+    reach = 1 - attempt / params.max_tries
+    shape = box_mask(foreground.shape[0], generator, params.min_area, params.max_area, reach)
+    placed = place_mask(shape, foreground, generator, params.max_tries)
+    return None if placed is None else DrawnMask(placed, BOXES)
 
 
 _Drawer = Callable[
     [Mask, list[ReferenceMask], MasksParams, np.random.Generator, int],
     DrawnMask | None,
 ]
-_DRAWERS: dict[str, _Drawer] = {PERLIN: _draw_perlin, STROKES: _draw_strokes, REFERENCE: _draw_reference}
+_DRAWERS: dict[str, _Drawer] = {
+    PERLIN: _draw_perlin,
+    STROKES: _draw_strokes,
+    REFERENCE: _draw_reference,
+    BOXES: _draw_boxes,
+    LEARNED: _draw_learned,
+}

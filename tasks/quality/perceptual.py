@@ -1,4 +1,4 @@
-"""LPIPS v0.1 with AlexNet (Zhang et al., "The Unreasonable Effectiveness of Deep Features", CVPR 2018).
+"""LPIPS v0.1 with AlexNet or VGG-16 (Zhang et al., "The Unreasonable Effectiveness of Deep Features", CVPR 2018).
 
 Split in features and distance, which the usual packages are not: a feature is computed once and used for
 many distances, for spatial maps, for descriptors and for training losses.
@@ -7,17 +7,21 @@ many distances, for spatial maps, for descriptors and for training losses.
 from __future__ import annotations
 
 from functools import cache
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tasks.weights import alexnet_lpips_weights
+from tasks.weights import alexnet_lpips_weights, vgg16_lpips_weights
+
+Network = Literal["alexnet", "vgg16"]
 
 _SHIFT = (-0.030, -0.088, -0.188)
 _SCALE = (0.458, 0.448, 0.450)
-_TAPS = (1, 4, 7, 9, 11)
+_TAPS = {"alexnet": (1, 4, 7, 9, 11), "vgg16": (3, 8, 15, 22, 29)}
 """The layers after whose ReLU a feature map is read."""
+_VGG16_WIDTHS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 
 
 class LPIPS(nn.Module):
@@ -26,27 +30,15 @@ class LPIPS(nn.Module):
     shift: Tensor
     scale: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, network: Network = "alexnet") -> None:
         super().__init__()
-        self.layers = nn.Sequential(
-            nn.Conv2d(3, 64, 11, stride=4, padding=2),
-            nn.ReLU(),
-            nn.MaxPool2d(3, 2),
-            nn.Conv2d(64, 192, 5, padding=2),
-            nn.ReLU(),
-            nn.MaxPool2d(3, 2),
-            nn.Conv2d(192, 384, 3, padding=1),
-            nn.ReLU(),
-            nn.Conv2d(384, 256, 3, padding=1),
-            nn.ReLU(),
-            nn.Conv2d(256, 256, 3, padding=1),
-            nn.ReLU(),
-        )
-        weights = alexnet_lpips_weights()
-        convolutions = [layer for layer in self.layers if isinstance(layer, nn.Conv2d)]
-        for layer, position in zip(convolutions, (0, 3, 6, 8, 10), strict=True):
-            layer.load_state_dict({name: weights[f"features.{position}.{name}"] for name in ("weight", "bias")})
-        for number in range(len(_TAPS)):
+        self.network = network
+        self.layers = _alexnet() if network == "alexnet" else _vgg16()
+        weights = alexnet_lpips_weights() if network == "alexnet" else vgg16_lpips_weights()
+        for position, layer in enumerate(self.layers):
+            if isinstance(layer, nn.Conv2d):
+                layer.load_state_dict({name: weights[f"features.{position}.{name}"] for name in ("weight", "bias")})
+        for number in range(len(_TAPS[network])):
             self.register_buffer(f"head{number}", weights[f"lin{number}.weight"].sqrt().view(1, -1, 1, 1))
         self.register_buffer("shift", torch.tensor(_SHIFT).view(1, 3, 1, 1))
         self.register_buffer("scale", torch.tensor(_SCALE).view(1, 3, 1, 1))
@@ -62,7 +54,7 @@ class LPIPS(nn.Module):
         hidden = (images - self.shift) / self.scale
         for number, layer in enumerate(self.layers):
             hidden = layer(hidden)
-            if number in _TAPS:
+            if number in _TAPS[self.network]:
                 unit = hidden / (hidden.norm(dim=1, keepdim=True) + 1e-10)
                 maps.append(unit * getattr(self, f"head{len(maps)}"))
         return maps
@@ -74,6 +66,36 @@ class LPIPS(nn.Module):
     def spatial(self, first: Tensor, second: Tensor) -> Tensor:
         """The distance of each pair by position, shape (n, height, width); its mean is close to `forward`."""
         return lpips_map(self.features(first), self.features(second), (first.shape[-2], first.shape[-1]))
+
+
+def _alexnet() -> nn.Sequential:
+    """The convolutions of torchvision's AlexNet, and their numbering."""
+    return nn.Sequential(
+        nn.Conv2d(3, 64, 11, stride=4, padding=2),
+        nn.ReLU(),
+        nn.MaxPool2d(3, 2),
+        nn.Conv2d(64, 192, 5, padding=2),
+        nn.ReLU(),
+        nn.MaxPool2d(3, 2),
+        nn.Conv2d(192, 384, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(384, 256, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(256, 256, 3, padding=1),
+        nn.ReLU(),
+    )
+
+
+def _vgg16() -> nn.Sequential:
+    """The convolutions of torchvision's VGG-16, and their numbering."""
+    layers: list[nn.Module] = []
+    channels = 3
+    for widths in _VGG16_WIDTHS:
+        for width in widths:
+            layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU()]
+            channels = width
+        layers.append(nn.MaxPool2d(2))
+    return nn.Sequential(*layers[:-1])
 
 
 def lpips_distance(first: list[Tensor], second: list[Tensor]) -> Tensor:
@@ -90,6 +112,6 @@ def lpips_map(first: list[Tensor], second: list[Tensor], size: tuple[int, int]) 
 
 
 @cache
-def shared_lpips() -> LPIPS:
+def shared_lpips(network: Network = "alexnet") -> LPIPS:
     """One network a process: building it costs more than using it."""
-    return LPIPS()
+    return LPIPS(network)

@@ -40,7 +40,7 @@ SCORES_SCHEMA = pa.schema(
     [
         *((name, pa.string()) for name in ("sample_id", "dataset", "category", "defect_type")),
         ("index", pa.int64()),
-        *((name, pa.string()) for name in ("clean_id", "mask_source")),
+        *((name, pa.string()) for name in ("clean_id", "mask_source", "system")),
         ("strength", pa.float64()),
         ("seed", pa.int64()),
         ("error", pa.string()),
@@ -118,6 +118,7 @@ def _spec(spec: SampleSpec) -> dict[str, Any]:
         "index": spec.index,
         "clean_id": spec.clean_id,
         "mask_source": spec.mask_source,
+        "system": spec.system,
         "strength": spec.strength,
         "seed": spec.seed,
     }

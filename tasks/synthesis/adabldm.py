@@ -15,10 +15,9 @@ import torch
 from diffusers import DDPMScheduler
 from torch import Tensor
 
-from tasks.adaptation import adapt
-from tasks.contracts import CLEAN, Image, InputImage, Mask, SampleSpec
+from tasks.contracts import CLEAN, Place
 from tasks.diffusion import fitting
-from tasks.diffusion.blending import mask_tensor, paste, to_images
+from tasks.diffusion.blending import mask_tensor
 from tasks.diffusion.codec import Codec
 from tasks.diffusion.codec_training import to_tensor
 from tasks.diffusion.denoiser import Denoiser
@@ -29,7 +28,7 @@ from tasks.masks.trimap import trimap
 from tasks.params import Params
 from tasks.progress import Report
 from tasks.seeds import derive, torch_generator
-from tasks.synthesis.protocol import Painted
+from tasks.synthesis.protocol import Painted, full_batches
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,6 @@ class Model:
     denoiser: Denoiser
     schedule: DDPMScheduler
     table: LabelTable
-    sha256: str
 
 
 def fit(inputs: Inputs, params: Params, workdir: Path, report: Report) -> None:
@@ -52,53 +50,32 @@ def load(inputs: Inputs, params: Params, workdir: Path) -> Model:
     codec = fitting.load_fitted_codec(params, workdir)
     table = fitting.label_table(inputs)
     denoiser, schedule = fitting.load_fitted_denoiser(codec, table, params, workdir)
-    return Model(codec, denoiser, schedule, table, fitting.model_sha256(workdir))
+    return Model(codec, denoiser, schedule, table)
 
 
-def paint(
-    model: Model, specs: Sequence[SampleSpec], cleans: Sequence[InputImage], masks: Sequence[Mask], params: Params
-) -> Painted:
-    """Latents (n, channels, h, w). Batches hold `paint.batch_size` places; a last short one is filled up by repeating.
-
-    The batch's shape so is always the same, and with it the order of floating-point sums.
-    """
-    size = params.paint.batch_size
+def paint(model: Model, places: Sequence[Place], params: Params) -> Painted:
+    """Latents (n, channels, h, w), painted in batches of `paint.batch_size`."""
     latents = []
-    for start in range(0, len(specs), size):
-        places = [min(start + offset, len(specs) - 1) for offset in range(size)]
-        edit = _edit(model, [specs[i] for i in places], [cleans[i] for i in places], [masks[i] for i in places])
-        painted = paint_latents(model.denoiser, model.codec, model.schedule, edit, params.paint)
-        latents.append(painted[: len(specs) - start])
-    return Painted(torch.cat(latents), None)
+    for batch, count in full_batches(places, params.paint.batch_size):
+        edit = _edit(model, batch)
+        latents.append(paint_latents(model.denoiser, model.codec, model.schedule, edit, params.adabldm)[:count])
+    return Painted(torch.cat(latents), model.codec)
 
 
-def _edit(model: Model, specs: list[SampleSpec], cleans: list[InputImage], masks: list[Mask]) -> Edit:
+def _edit(model: Model, places: Sequence[Place]) -> Edit:
     def labels(types: Sequence[str]) -> Tensor:
-        return torch.tensor([model.table.index(s.category, t) for s, t in zip(specs, types, strict=True)])
+        return torch.tensor([model.table.index(p.spec.category, t) for p, t in zip(places, types, strict=True)])
 
-    side = len(masks[0]) // 8
+    side = len(places[0].mask) // 8
     shape = (model.codec.latent_channels, side, side)
-    noise = [torch.randn(shape, generator=torch_generator(derive(spec.seed, "paint"))) for spec in specs]
-    trimaps = [torch.from_numpy(trimap(m, clean.foreground)) for m, clean in zip(masks, cleans, strict=True)]
+    noise = [torch.randn(shape, generator=torch_generator(derive(place.spec.seed, "paint"))) for place in places]
+    trimaps = [torch.from_numpy(trimap(place.mask, place.clean.foreground)) for place in places]
     return Edit(
-        cleans=to_tensor([clean.image for clean in cleans]),
-        masks=mask_tensor(masks),
+        cleans=to_tensor([place.clean.image for place in places]),
+        masks=mask_tensor([place.mask for place in places]),
         trimaps=torch.stack(trimaps).unsqueeze(1).float(),
-        defect_labels=labels([spec.defect_type for spec in specs]),
-        clean_labels=labels([CLEAN] * len(specs)),
-        strengths=torch.tensor([spec.strength for spec in specs]),
+        defect_labels=labels([place.spec.defect_type for place in places]),
+        clean_labels=labels([CLEAN] * len(places)),
+        strengths=torch.tensor([place.spec.strength for place in places]),
         noise=torch.stack(noise),
     )
-
-
-def finish(
-    model: Model, painted: Painted, cleans: Sequence[InputImage], masks: Sequence[Mask], params: Params
-) -> list[Image]:
-    """Adapt the decoder and paste with a feather; beyond its ring the clean pixels stay, bit for bit."""
-    assert painted.latents is not None
-    originals = to_tensor([clean.image for clean in cleans])
-    decoded = adapt(model.codec, painted.latents, originals, mask_tensor(masks), params.adapt)
-    return [
-        paste(image, clean.image, mask, params.adapt.feather)
-        for image, clean, mask in zip(to_images(decoded), cleans, masks, strict=True)
-    ]

@@ -1,32 +1,37 @@
-"""The protocol of a synthesis system: `fit`, `load`, `paint`, `finish`.
+"""The protocol of a synthesis system: `fit`, `load`, `paint`.
 
-The line around a system (masks, scores, shards, release) is the same for all; adding one is a file here, a line in the
-registry and a block in params.yaml.
+The line around a system (masks, the magnified view of small defects, decoder adaptation and pasting, scores, shards,
+release) is the same for all; adding one is a file here, a line in the registry and a block in params.yaml.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from torch import Tensor
-
-from tasks.contracts import Image, InputImage, Mask, SampleSpec
+from tasks.contracts import Place
 from tasks.inputs.store import Inputs
 from tasks.params import Params
 from tasks.progress import Report
 
+if TYPE_CHECKING:  # the registry is read where neither torch nor diffusers is needed
+    from torch import Tensor
+
+    from tasks.diffusion.codec import Codec
+
 
 @dataclass(frozen=True)
 class Painted:
-    """What a system made of n places, before it is fitted into the clean images."""
+    """What a system made of n places, before it is fitted into the clean images: latents or images, never both."""
 
-    latents: Tensor | None
-    """(n, channels, h, w); None for a system without a codec."""
-    images: Tensor | None
-    """(n, 3, height, width) in [-1, 1]; None where decoding is left to `finish`."""
+    latents: Tensor | None = None
+    """(n, channels, h, w), decoded with online adaptation."""
+    codec: Codec | None = None
+    """That decodes the latents."""
+    images: Tensor | None = None
+    """(n, 3, height, width) in [-1, 1], of a system that paints pixels."""
 
 
 class System(Protocol):
@@ -36,24 +41,17 @@ class System(Protocol):
         """Train or fetch what the system needs into `workdir`. Resumable; what is there already is not made again."""
 
     def load(self, inputs: Inputs, params: Params, workdir: Path) -> Any:
-        """The model that `fit` left. It has `sha256`, of everything in it that touches a sample's bytes."""
+        """The model that `fit` left. Raises DefectoryError where it has not finished."""
 
-    def paint(
-        self,
-        model: Any,
-        specs: Sequence[SampleSpec],
-        cleans: Sequence[InputImage],
-        masks: Sequence[Mask],
-        params: Params,
-    ) -> Painted:
+    def paint(self, model: Any, places: Sequence[Place], params: Params) -> Painted:
         """Paint a defect of each spec's type and strength on each clean image. All randomness is the specs' seeds'."""
 
-    def finish(
-        self,
-        model: Any,
-        painted: Painted,
-        cleans: Sequence[InputImage],
-        masks: Sequence[Mask],
-        params: Params,
-    ) -> list[Image]:
-        """Decode, adapt and paste: beyond the mask and its feather ring each image equals its clean one."""
+
+def full_batches(places: Sequence[Place], size: int) -> Iterator[tuple[list[Place], int]]:
+    """Batches of exactly `size` places, a last short one filled up by repeating, each with the number that counts.
+
+    The batch's shape so is always the same, and with it the order of floating-point sums.
+    """
+    for start in range(0, len(places), size):
+        batch = list(places[start : start + size])
+        yield batch + batch[-1:] * (size - len(batch)), len(batch)

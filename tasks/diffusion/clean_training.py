@@ -1,0 +1,144 @@
+"""The training of a diffusion model on a dataset's clean images, of the train split alone.
+
+In: clean images of all categories, and a codec where the model works on latents. Out: `clean_diffusion.safetensors`.
+The loss is the plain mean squared error of the prediction; the variance is fixed, so RealNet's bound on it falls away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from diffusers import DDPMScheduler
+from numpy.random import Generator
+from safetensors.torch import save_file
+from torch import Tensor
+
+from tasks.closeup import Window, magnify_image
+from tasks.contracts import TRAIN, DefectoryError, Image
+from tasks.diffusion.clean_diffusion import PIXEL_CHANNELS, CleanDenoiser, new_clean_denoiser
+from tasks.diffusion.codec import Codec, read_safetensors
+from tasks.diffusion.codec_training import to_tensor
+from tasks.diffusion.fitting import CODEC
+from tasks.diffusion.resumable import ResumableTrainer, train
+from tasks.diffusion.schedule import add_noise, stratified_timesteps, training_target
+from tasks.inputs.store import Inputs
+from tasks.params import Params, fingerprint
+from tasks.products import file_sha256, is_made, mark_made
+from tasks.progress import Report
+from tasks.seeds import derive, numpy_generator
+from tasks.system_params import SdasModelParams
+
+CLEAN_DIFFUSION = "clean_diffusion.safetensors"
+_ENCODE_BATCH = 16
+_MAGNIFICATIONS = (2, 4)
+
+
+@dataclass(frozen=True)
+class CleanPool:
+    """Encoded clean images: what a batch is drawn from."""
+
+    images: Tensor
+    """(n, channels, h, w), float16: latents, or pixels in [-1, 1]."""
+    categories: Tensor
+    """(n,), int64."""
+
+
+class CleanTrainer(ResumableTrainer[CleanPool]):
+    def __init__(self, denoiser: CleanDenoiser, schedule: DDPMScheduler, params: SdasModelParams, seed: int) -> None:
+        super().__init__(denoiser, params, seed)
+        self.denoiser, self.schedule, self.params = denoiser, schedule, params
+
+    def loss(self, pool: CleanPool, generator: torch.Generator) -> Tensor:
+        count = self.params.batch_size
+        chosen = torch.randint(len(pool.categories), (count,), generator=generator)
+        images, categories = pool.images[chosen].float(), pool.categories[chosen]
+        timesteps = stratified_timesteps(count, generator)
+        noise = torch.randn(images.shape, generator=generator)
+        noisy = add_noise(self.schedule, images, noise, timesteps)
+        with torch.autocast(images.device.type, torch.bfloat16):
+            prediction = self.denoiser(noisy, timesteps, categories)
+        target = training_target(self.schedule, images, noise, timesteps)
+        return (prediction.float() - target).square().mean()
+
+
+@torch.no_grad()
+def to_space(codec: Codec | None, pixels: Tensor) -> Tensor:
+    """Images (n, 3, height, width) in [-1, 1] in the space that is diffused: latents, without a codec as they are."""
+    if codec is None:
+        return pixels
+    with torch.autocast(pixels.device.type, torch.bfloat16):
+        return codec.encode(pixels).float()
+
+
+def clean_views(images: list[Image], count: int, close_up_share: float, generator: Generator) -> Iterator[Image]:
+    """`count` images, each of the given ones as often as the others; a share of them magnified parts."""
+    for number in range(count):
+        image = images[number % len(images)]
+        if generator.uniform() < close_up_share:
+            side = len(image) // int(generator.choice(_MAGNIFICATIONS))
+            top, left = (int(place) for place in generator.integers(0, len(image) - side + 1, 2))
+            image = magnify_image(image, Window(top, left, side))
+        yield image
+
+
+def encode_clean_pool(
+    inputs: Inputs, params: SdasModelParams, codec: Codec | None, seed: int, report: Report
+) -> CleanPool:
+    """`pool_size` views of the train split's clean images, in equal parts of all categories."""
+    generator = numpy_generator(derive(seed, "pool"))
+    share = max(1, params.pool_size // len(inputs.categories))
+    encoded: list[Tensor] = []
+    labels: list[int] = []
+    for label, category in enumerate(inputs.categories):
+        cleans = [clean.image for clean in inputs.clean(category, TRAIN)]
+        views = list(clean_views(cleans, share, params.close_up_share, generator))
+        for start in range(0, share, _ENCODE_BATCH):
+            encoded.append(to_space(codec, to_tensor(views[start : start + _ENCODE_BATCH])).half())
+            report("encoding clean images", len(labels) + start, share * len(inputs.categories))
+        labels += [label] * share
+    return CleanPool(torch.cat(encoded), torch.tensor(labels))
+
+
+def fit_clean_diffusion(inputs: Inputs, params: Params, codec: Codec | None, workdir: Path, report: Report) -> None:
+    """Train the model that `sdas.model` names; goes on from a checkpoint, and makes nothing twice."""
+    target, checkpoint = workdir / CLEAN_DIFFUSION, workdir / "clean_diffusion.checkpoint.safetensors"
+    sources = [file_sha256(workdir / CODEC)] if codec is not None and (workdir / CODEC).is_file() else []
+    dataset = [params.dataset.seed, params.dataset.threads, inputs.sha256]
+    made_from = fingerprint("clean diffusion 1", params.sdas.model, params.codec, dataset, sources)
+    seed = derive(params.dataset.seed, "clean diffusion")
+    denoiser, schedule = _new(inputs, params.sdas.model, codec, seed)
+    if is_made(target, made_from) or not denoiser.trained_state():
+        return
+    trainer = CleanTrainer(denoiser, schedule, params.sdas.model, seed)
+    pool = encode_clean_pool(inputs, params.sdas.model, codec, seed, report)
+    trainer.resume_from(checkpoint, made_from)
+    train(trainer, pool, checkpoint, made_from, lambda done, steps: report("training on clean images", done, steps))
+    trainer.finish()
+    save_file({name: tensor.contiguous() for name, tensor in denoiser.trained_state().items()}, target)
+    mark_made(target, made_from)
+    checkpoint.unlink(missing_ok=True)
+
+
+def load_clean_diffusion(
+    inputs: Inputs, params: Params, codec: Codec | None, workdir: Path
+) -> tuple[CleanDenoiser, DDPMScheduler]:
+    """The trained denoiser and its schedule. Raises DefectoryError where `train` has not finished."""
+    denoiser, schedule = _new(inputs, params.sdas.model, codec, seed=0)
+    if expected := denoiser.trained_state():
+        weights = read_safetensors(workdir / CLEAN_DIFFUSION)
+        if {name: tensor.shape for name, tensor in weights.items()} != {n: t.shape for n, t in expected.items()}:
+            raise DefectoryError(
+                f"{workdir / CLEAN_DIFFUSION}: made for another architecture; run `defectory run` to train again"
+            )
+        denoiser.load_state_dict(weights)
+    return denoiser.requires_grad_(False).eval(), schedule
+
+
+def _new(
+    inputs: Inputs, params: SdasModelParams, codec: Codec | None, seed: int
+) -> tuple[CleanDenoiser, DDPMScheduler]:
+    channels = PIXEL_CHANNELS if codec is None else codec.latent_channels
+    return new_clean_denoiser(params, channels, inputs.categories, seed)

@@ -1,0 +1,126 @@
+"""The training of an anomaly embedding below a frozen backbone: masked textual inversion (arXiv 2312.05767).
+
+Loss: |m * (target - prediction)|^2 / |m|, so that what is outside the mask teaches nothing. The paper divides by the
+whole image's area, which starves small defects; here every image counts the same. In: the train split's real defects
+and composites of them. Out: a file with the embedding alone.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from diffusers import DDPMScheduler
+from safetensors.torch import save_file
+from torch import Tensor
+
+from tasks.contracts import CLEAN, DefectoryError
+from tasks.diffusion import fitting
+from tasks.diffusion.anomaly_embedding import AnomalyDenoiser
+from tasks.diffusion.codec import Codec, read_safetensors
+from tasks.diffusion.resumable import train
+from tasks.diffusion.training import Pool, Trainer, encode_pool
+from tasks.inputs.store import Inputs
+from tasks.masks.pseudo_store import PSEUDO_MASKS
+from tasks.params import Params, TrainingParams, fingerprint
+from tasks.products import file_sha256, is_made, mark_made
+from tasks.progress import Report
+from tasks.seeds import derive
+
+EMBEDDING = "anomaly_embedding.safetensors"
+
+
+def masked_error(prediction: Tensor, target: Tensor, cells: Tensor) -> Tensor:
+    """The squared error averaged over the channels and the cells of the mask, then over images; a scalar."""
+    error = (prediction.float() - target).square().mean(dim=1, keepdim=True)
+    return ((error * cells).sum(dim=(1, 2, 3)) / cells.sum(dim=(1, 2, 3)).clamp_min(1)).mean()
+
+
+class EmbeddingTrainer(Trainer):
+    def error(self, prediction: Tensor, target: Tensor, cells: Tensor) -> Tensor:
+        return masked_error(prediction, target, cells)
+
+
+def fit_embedding(inputs: Inputs, params: Params, workdir: Path, report: Report) -> None:
+    """Train the embedding on the fitted backbone; goes on from a checkpoint of the same params.
+
+    Raises DefectoryError where the train split has no defect with a mask or a pseudo-mask.
+    """
+    target = workdir / EMBEDDING
+    checkpoint = target.with_suffix(".checkpoint.safetensors")
+    made_from = _made_from(inputs, params, workdir)
+    if is_made(target, made_from):
+        return
+    seed = derive(params.dataset.seed, "anomaly embedding")
+    denoiser, schedule, codec = _new(inputs, params, workdir, seed)
+    trainer = EmbeddingTrainer(denoiser, schedule, training_of(params), seed)
+    pool = _defect_pool(codec, inputs, params, workdir, seed, report)
+    trainer.resume_from(checkpoint, made_from)
+    train(trainer, pool, checkpoint, made_from, lambda done, steps: report("training the embedding", done, steps))
+    trainer.finish()
+    save_file({name: tensor.contiguous() for name, tensor in denoiser.trained_state().items()}, target)
+    mark_made(target, made_from)
+    checkpoint.unlink(missing_ok=True)
+
+
+def load_embedding(inputs: Inputs, params: Params, workdir: Path) -> tuple[AnomalyDenoiser, DDPMScheduler, Codec]:
+    """The backbone with its trained embedding, its schedule and the codec.
+
+    Raises DefectoryError where `fit_embedding` has not finished.
+    """
+    denoiser, schedule, codec = _new(inputs, params, workdir, seed=0)
+    weights = read_safetensors(workdir / EMBEDDING)
+    own = denoiser.trained_state()
+    if {n: w.shape for n, w in weights.items()} != {n: w.shape for n, w in own.items()}:
+        raise DefectoryError(
+            f"{workdir / EMBEDDING}: made for another architecture; run `defectory run` to train again"
+        )
+    denoiser.load_state_dict(weights, strict=False)
+    return denoiser.requires_grad_(False).eval(), schedule, codec
+
+
+def training_of(params: Params) -> TrainingParams:
+    """What the shared training loop reads of the system's params; every image keeps its label and its mask."""
+    own = params.anomalydiffusion
+    return TrainingParams(
+        pool_size=own.pool_size,
+        composite_share=own.composite_share,
+        steps=own.embedding_steps,
+        batch_size=own.embedding_batch_size,
+        learning_rate=own.learning_rate,
+        checkpoint_every=own.checkpoint_every,
+        ema_decay=own.ema_decay,
+        label_dropout=0.0,
+        whole_share=0.0,
+    )
+
+
+def _made_from(inputs: Inputs, params: Params, workdir: Path) -> str:
+    own, dataset = params.anomalydiffusion, params.dataset
+    blocks = [training_of(params), params.codec, params.backbone, params.masks, own.appearance_tokens, own.inpaint]
+    sources = [dataset.seed, dataset.threads, params.paint.close_up_cells, inputs.sha256]
+    files = [workdir / name for name in (fitting.CODEC, fitting.BACKBONE, PSEUDO_MASKS)]
+    return fingerprint(
+        "anomaly embedding 1", *blocks, *sources, *(file_sha256(file) for file in files if file.is_file())
+    )
+
+
+def _new(inputs: Inputs, params: Params, workdir: Path, seed: int) -> tuple[AnomalyDenoiser, DDPMScheduler, Codec]:
+    backbone, schedule, codec = fitting.load_fitted_backbone(inputs, params, workdir)
+    own = params.anomalydiffusion
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        denoiser = AnomalyDenoiser(backbone, fitting.label_table(inputs), own.appearance_tokens, own.inpaint)
+    return denoiser, schedule, codec
+
+
+def _defect_pool(codec: Codec, inputs: Inputs, params: Params, workdir: Path, seed: int, report: Report) -> Pool:
+    images = fitting.pool_images(inputs, params, training_of(params), workdir, seed, report)
+    defects = [image for image in images if image.defect_type != CLEAN]
+    if not defects:
+        raise DefectoryError(
+            "anomalydiffusion: the train split has no defect with a mask or a pseudo-mask to learn from; raise "
+            "inputs.defect_train_share, or take a system that needs none"
+        )
+    table = fitting.label_table(inputs)
+    return encode_pool(codec, defects, table, lambda done, count: report("encoding training images", done, count))

@@ -1,0 +1,84 @@
+"""Filling a hole from pure noise with a low-rank backbone, guided from the clean to the defect prompt inside it.
+
+    v = v_clean + (1 + (g - 1) m) (v_defect - v_clean)
+The guidance g is the sample's strength, m the cells of the mask. Outside of them every step goes on from the clean
+image's latents at its noise level (Blended Latent Diffusion, Avrahami et al., arXiv 2206.02779): a backbone that was
+made for inpainting sees its surroundings in any case, one made for text sees them in this way alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from diffusers import DDPMScheduler
+from torch import Tensor
+
+from tasks.diffusion.blending import blend, cells_of
+from tasks.diffusion.defect_fill import hole_in
+from tasks.diffusion.low_rank import LowRankBackbone
+from tasks.diffusion.schedule import Scheduler, add_noise
+from tasks.diffusion.text_backbone import Hole
+
+
+@dataclass(frozen=True)
+class Filling:
+    """n holes to be filled."""
+
+    clean_latents: Tensor
+    """(n, channels, h, w)."""
+    masks: Tensor
+    """(n, 1, height, width) of 0 and 1."""
+    defect_labels: Tensor
+    clean_labels: Tensor
+    strengths: Tensor
+    """(n,) guidance g; 1 is plain conditioning on the defect."""
+
+
+@dataclass(frozen=True)
+class Draw:
+    """All the randomness of n filled holes, standard normal."""
+
+    noise: Tensor
+    """(n, channels, h, w)."""
+    disturbance: Tensor
+    """(n, tokens, width), already of the size that prompts are disturbed by."""
+
+
+@torch.no_grad()
+def fill(
+    model: LowRankBackbone, schedule: DDPMScheduler, sampler: Scheduler, filling: Filling, draw: Draw
+) -> Tensor:
+    """Latents (n, channels, h, w), outside of the mask's cells those of the clean image; `sampler` is started anew."""
+    cells = cells_of(filling.masks)
+    hole = hole_in(filling.clean_latents, filling.masks)
+    scale = 1 + (filling.strengths.view(-1, 1, 1, 1) - 1) * cells
+    sampler.set_timesteps(sampler.num_inference_steps)
+    latents = draw.noise
+    for timestep in sampler.timesteps:
+        timesteps = timestep.expand(len(latents))
+        around = add_noise(schedule, filling.clean_latents, draw.noise, timesteps)
+        latents = blend(latents, around, cells)
+        prediction = _guided(model, latents, timesteps, hole, filling, draw.disturbance, scale)
+        latents = sampler.step(prediction, timestep, latents, return_dict=False)[0]
+    return blend(latents, filling.clean_latents, cells)
+
+
+def _guided(
+    model: LowRankBackbone,
+    noisy: Tensor,
+    timesteps: Tensor,
+    hole: Hole,
+    filling: Filling,
+    disturbance: Tensor,
+    scale: Tensor,
+) -> Tensor:
+    """Both predictions in one batch, with one disturbance: their difference is the defect's alone."""
+    twice = Hole(hole.mask.repeat(2, 1, 1, 1), hole.surroundings.repeat(2, 1, 1, 1))
+    labels = torch.cat([filling.defect_labels, filling.clean_labels])
+    with torch.autocast(noisy.device.type, torch.bfloat16):
+        both = model.predict(
+            noisy.repeat(2, 1, 1, 1), timesteps.repeat(2), labels, twice, disturbance.repeat(2, 1, 1)
+        )
+    defect, without = both.float().chunk(2)
+    return without + scale * (defect - without)

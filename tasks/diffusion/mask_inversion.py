@@ -1,0 +1,167 @@
+"""AnomalyDiffusion's mask generator: textual inversion on mask pictures (arXiv 2312.05767), for the source `learned`.
+
+In: the train split's masks, real and pseudo. Out: new masks of each category and defect type. Tokens e_m of each type
+are learned by the ordinary loss |target - prediction|^2 on the codec's latents of white-on-black pictures. A
+Stable-Diffusion-type backbone stays frozen, as in the paper: it can draw such pictures. The embedded one has seen
+nothing but the dataset's photographs and cannot, so with it a small U-Net of its own learns together with the tokens.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count, islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import DDPMScheduler
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from tasks.contracts import Mask, ReferenceMask
+from tasks.diffusion import fitting
+from tasks.diffusion.codec import FACTOR, Codec
+from tasks.diffusion.denoiser import Condition, Denoiser
+from tasks.diffusion.labels import LabelTable
+from tasks.diffusion.mask_pictures import mask_of, mask_pictures
+from tasks.diffusion.resumable import train
+from tasks.diffusion.schedule import sampling_schedule, training_schedule
+from tasks.diffusion.text_backbone import EmbeddedBackbone, TextBackbone, new_backbone
+from tasks.diffusion.training import Trainer, encode_pool
+from tasks.inputs.store import Inputs
+from tasks.masks.draw import references_of
+from tasks.masks.pseudo_store import PSEUDO_MASKS, read_references
+from tasks.params import Params, TrainingParams, fingerprint
+from tasks.progress import Report
+from tasks.seeds import derive, numpy_generator, torch_generator
+
+CHECKPOINT = "mask_inversion.checkpoint.safetensors"
+_TOKENS = 4
+_CHANNELS = [32, 64, 96]
+_PICTURES_PER_TYPE = 64
+_BATCH = 16
+_LEARNING_RATE = {"embedded": 2e-3, "pretrained": 5e-3}
+_EMA_DECAY = 0.99
+_SAMPLING_STEPS = 30
+_TRIES = 4
+"""Times the wanted number, that pictures are drawn at most."""
+
+
+class MaskDenoiser(Denoiser):
+    """A backbone that is told e_m, the learned tokens of a label, and nothing else."""
+
+    empty_label = 0
+
+    def __init__(self, backbone: TextBackbone, labels: int) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.tokens = nn.Parameter(torch.randn(labels, _TOKENS, backbone.width))
+
+    def forward(self, noisy: Tensor, timesteps: Tensor, condition: Condition) -> Tensor:
+        return self.predict(noisy, timesteps, condition.labels)
+
+    def predict(self, noisy: Tensor, timesteps: Tensor, labels: Tensor) -> Tensor:
+        return self.backbone.predict(noisy, timesteps, self.tokens[labels])
+
+    def trained_state(self) -> dict[str, Tensor]:
+        return {name: value for name, value in self.named_parameters() if value.requires_grad}
+
+
+@dataclass(frozen=True)
+class MaskModel:
+    """What masks are drawn with."""
+
+    denoiser: MaskDenoiser
+    schedule: DDPMScheduler
+    codec: Codec
+    table: LabelTable
+    """Of the pairs that have a mask to learn from."""
+
+
+def generate_masks(inputs: Inputs, params: Params, workdir: Path, report: Report) -> list[ReferenceMask]:
+    """`masks.learned_per_type` masks of each category and type that has one to learn from; none without any.
+
+    A type gets fewer where too many drawn pictures were no masks. Training goes on from its last checkpoint.
+    """
+    references = references_of(inputs, read_references(workdir / PSEUDO_MASKS))
+    if not references:
+        return []
+    fitting.fit_codec(inputs, params, workdir, report)
+    seed = derive(params.dataset.seed, "mask inversion")
+    model = _new_model(fitting.load_fitted_codec(params, workdir), references, params, seed)
+    _train(model, references, params, workdir, seed, report)
+    masks = []
+    for label, pair in enumerate(model.table.pairs):
+        report("drawing masks", label, len(model.table))
+        pictures = draw_pictures(model, label, params.dataset.image_size, seed)
+        drawn = islice(pictures, _TRIES * params.masks.learned_per_type)
+        found = (mask for mask in map(mask_of, drawn) if mask is not None)
+        masks += _named(islice(found, params.masks.learned_per_type), *pair)
+    (workdir / CHECKPOINT).unlink(missing_ok=True)
+    return masks
+
+
+def mask_training(params: Params) -> TrainingParams:
+    """What the shared training loop reads: whole pictures, every cell alike, every label kept."""
+    return TrainingParams(
+        steps=params.masks.learned_steps,
+        batch_size=_BATCH,
+        learning_rate=_LEARNING_RATE[params.backbone.kind],
+        ema_decay=_EMA_DECAY,
+        whole_share=1.0,
+        inside_weight=1.0,
+        label_dropout=0.0,
+    )
+
+
+@torch.no_grad()
+def draw_pictures(model: MaskModel, label: int, size: int, seed: int) -> Iterator[NDArray[np.float32]]:
+    """Endless grey pictures (size, size) of a label, about [-1, 1]; the n-th depends on seed, label and n alone."""
+    shape = (model.codec.latent_channels, size // FACTOR, size // FACTOR)
+    labels = torch.full((_BATCH,), label)
+    for first in count(0, _BATCH):
+        seeds = [derive(seed, f"{'/'.join(model.table.pairs[label])} {first + n}") for n in range(_BATCH)]
+        latents = torch.stack([torch.randn(shape, generator=torch_generator(one)) for one in seeds])
+        scheduler = sampling_schedule(model.schedule, "dpm-solver++", _SAMPLING_STEPS)
+        with torch.autocast(latents.device.type, torch.bfloat16):
+            for timestep in scheduler.timesteps:
+                prediction = model.denoiser.predict(latents, timestep.expand(_BATCH), labels).float()
+                latents = scheduler.step(prediction, timestep, latents, return_dict=False)[0]
+            pictures = model.codec.decode(latents).float().mean(dim=1)
+        yield from pictures.numpy()
+
+
+def _new_model(codec: Codec, references: Sequence[ReferenceMask], params: Params, seed: int) -> MaskModel:
+    table = LabelTable(tuple(sorted({(known.category, known.defect_type) for known in references})))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if params.backbone.kind == "pretrained":
+            backbone, schedule = new_backbone(params.backbone, codec.latent_channels, table, seed)
+        else:
+            backbone, schedule = EmbeddedBackbone(codec.latent_channels, _CHANNELS, []), training_schedule()
+            backbone.words.requires_grad_(False)
+        return MaskModel(MaskDenoiser(backbone, len(table)), schedule, codec, table)
+
+
+def _train(
+    model: MaskModel, references: Sequence[ReferenceMask], params: Params, workdir: Path, seed: int, report: Report
+) -> None:
+    training, checkpoint = mask_training(params), workdir / CHECKPOINT
+    pictures = mask_pictures(references, _PICTURES_PER_TYPE, numpy_generator(seed))
+    pool = encode_pool(model.codec, pictures, model.table)
+    shown = hashlib.sha256(pool.latents.numpy().tobytes()).hexdigest()
+    made_from = fingerprint("mask inversion 1", training, params.backbone, seed, params.dataset.threads, shown)
+    trainer = Trainer(model.denoiser, model.schedule, training, seed)
+    trainer.resume_from(checkpoint, made_from)
+    train(trainer, pool, checkpoint, made_from, lambda done, steps: report("learning masks", done, steps))
+    trainer.finish()
+
+
+def _named(masks: Iterable[Mask], category: str, defect_type: str) -> list[ReferenceMask]:
+    prefix = f"learned/textual_inversion/{category}/{defect_type}"
+    return [
+        ReferenceMask(f"{prefix}/{number:04d}", category, defect_type, mask, pseudo=False, learned=True)
+        for number, mask in enumerate(masks)
+    ]

@@ -1,0 +1,59 @@
+"""Parts of Stable-Diffusion-type pipelines by folder or hub name, through diffusers and transformers.
+
+Only safetensors weights are read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from tasks.contracts import CLEAN, DefectoryError
+
+
+def load_part(kind: Any, path: str, part: str, key: str) -> Any:
+    """`kind` from the pipeline's subfolder `part`; `key` is the one in params that an error names."""
+    options = {} if kind is CLIPTokenizer else {"use_safetensors": True}
+    try:
+        return kind.from_pretrained(path, subfolder=part, **options)
+    except (OSError, ValueError) as error:
+        raise DefectoryError(
+            f"{key} {path!r}: its {part} could not be loaded ({str(error).splitlines()[0]}); give a "
+            "Stable-Diffusion-type pipeline folder with safetensors weights, or a hub name this machine can reach"
+        ) from None
+
+
+class PretrainedText:
+    """A pipeline's tokenizer and text encoder."""
+
+    def __init__(self, path: str, key: str) -> None:
+        self._tokenizer = load_part(CLIPTokenizer, path, "tokenizer", key)
+        self._encoder = load_part(CLIPTextModel, path, "text_encoder", key).requires_grad_(False).eval()
+
+    @torch.no_grad()
+    def embed(self, prompts: Sequence[str]) -> Tensor:
+        """(prompts, tokens, width), every prompt padded or cut to the encoder's length."""
+        return self._encoder(torch.tensor([self._ids(prompt) for prompt in prompts])).last_hidden_state
+
+    def place_of(self, prompt: str, word: str) -> list[int]:
+        """The tokens of `prompt` that stand for `word`, at its first place there; empty where it is not in it."""
+        ids = self._ids(prompt)
+        wanted = self._tokenizer(word, add_special_tokens=False).input_ids
+        for start in range(len(ids) - len(wanted) + 1):
+            if wanted and ids[start : start + len(wanted)] == wanted:
+                return list(range(start, start + len(wanted)))
+        return []
+
+    def _ids(self, prompt: str) -> list[int]:
+        length = self._tokenizer.model_max_length
+        return list(self._tokenizer(prompt, padding="max_length", max_length=length, truncation=True).input_ids)
+
+
+def prompt_of(template: str, category: str, defect_type: str) -> str:
+    """The prompt of a label; a clean one is the plain name of the category. Underscores are spaces."""
+    text = f"a {category}" if defect_type == CLEAN else template.format(category=category, defect_type=defect_type)
+    return text.replace("_", " ")

@@ -1,0 +1,156 @@
+"""A latent diffusion model told by words, and where a part of the image is given, by the rest of it.
+
+Two kinds behind one class. The embedded one is small and trained on the dataset's own train split: it learns the words
+of categories and defect types as a large model learns all words, and paints whole images as well as holes in given
+ones. The pretrained one is Stable Diffusion, for text (4 latent channels in) or for inpainting (9), by path or name.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from diffusers import DDPMScheduler, UNet2DConditionModel
+from torch import Tensor
+from torch.nn import functional
+
+from tasks.diffusion.backbone import own_schedule
+from tasks.diffusion.blending import CELL
+from tasks.diffusion.denoiser import Condition, Denoiser
+from tasks.diffusion.labels import LabelTable
+from tasks.diffusion.pretrained import PretrainedText, load_part, prompt_of
+from tasks.diffusion.schedule import training_schedule
+from tasks.diffusion.words import WordEncoder
+from tasks.params import BackboneParams
+
+_KEY = "backbone.path"
+_HEAD_WIDTH = 32
+
+
+@dataclass(frozen=True)
+class Hole:
+    """The part of n images that is to be painted, and the rest of them."""
+
+    mask: Tensor
+    """(n, 1, height, width) of 0 and 1; 1 is to be painted."""
+    surroundings: Tensor
+    """(n, channels, h, w): latents of the given image, 0 in the cells to be painted."""
+
+
+class TextBackbone(Denoiser):
+    """`predict(noisy, timesteps, tokens, hole)`; as a Denoiser it takes the prompt of the condition's label."""
+
+    unet: UNet2DConditionModel
+    takes_holes: bool
+    """Whether the U-Net was made for inpainting; without it a hole is refused."""
+    prompts: list[str]
+    """By label; the last one is empty."""
+
+    @abstractmethod
+    def tokens_of(self, prompts: Sequence[str]) -> Tensor:
+        """What the cross-attentions are given for the prompts: (prompts, tokens, width)."""
+
+    @abstractmethod
+    def place_of(self, prompt: str, word: str) -> list[int]:
+        """The tokens of `prompt` that stand for `word`; empty where it is not in it."""
+
+    @abstractmethod
+    def predict(self, noisy: Tensor, timesteps: Tensor, tokens: Tensor, hole: Hole | None = None) -> Tensor:
+        """The prediction of the backbone's schedule for latents (n, channels, h, w); no hole: the whole image."""
+
+    @property
+    def width(self) -> int:
+        """Of a token."""
+        return int(self.unet.config.cross_attention_dim)
+
+    def forward(self, noisy: Tensor, timesteps: Tensor, condition: Condition) -> Tensor:
+        hole = Hole((condition.trimap == 1).to(noisy.dtype), condition.surroundings)
+        return self.predict(noisy, timesteps, self.tokens_of(self.prompts)[condition.labels], hole)
+
+
+class EmbeddedBackbone(TextBackbone):
+    """diffusers' UNet2DConditionModel, small, on our latents and our words; the mask enters 64 pixels to a cell."""
+
+    takes_holes = True
+
+    def __init__(self, latent_channels: int, channels: list[int], prompts: Sequence[str]) -> None:
+        super().__init__()
+        self.prompts = [*prompts, ""]
+        self.empty_label = len(prompts)
+        self.words = WordEncoder(prompts)
+        attending = len(channels) - 1
+        self.unet = UNet2DConditionModel(
+            in_channels=2 * latent_channels + CELL * CELL,
+            out_channels=latent_channels,
+            norm_num_groups=16,
+            block_out_channels=tuple(channels),
+            layers_per_block=1,
+            down_block_types=("DownBlock2D",) + ("CrossAttnDownBlock2D",) * attending,
+            up_block_types=("CrossAttnUpBlock2D",) * attending + ("UpBlock2D",),
+            attention_head_dim=tuple(width // _HEAD_WIDTH for width in channels),
+            cross_attention_dim=self.words.width,
+        )
+        self.unet.to(memory_format=torch.channels_last)
+
+    def tokens_of(self, prompts: Sequence[str]) -> Tensor:
+        return self.words(prompts)
+
+    def place_of(self, prompt: str, word: str) -> list[int]:
+        return self.words.place_of(prompt, word)
+
+    def predict(self, noisy: Tensor, timesteps: Tensor, tokens: Tensor, hole: Hole | None = None) -> Tensor:
+        count, _, height, width = noisy.shape
+        if hole is None:
+            hole = Hole(noisy.new_ones(count, 1, height * CELL, width * CELL), torch.zeros_like(noisy))
+        cells = functional.pixel_unshuffle(hole.mask.to(noisy.dtype), CELL)
+        stacked = torch.cat([noisy, hole.surroundings, cells], dim=1).contiguous(memory_format=torch.channels_last)
+        return self.unet(stacked, timesteps, tokens).sample
+
+    def trained_state(self) -> dict[str, Tensor]:
+        return self.state_dict()
+
+
+class PretrainedBackbone(TextBackbone):
+    """A frozen Stable-Diffusion-type U-Net with its own tokenizer and text encoder."""
+
+    def __init__(self, path: str, prompts: Sequence[str]) -> None:
+        super().__init__()
+        self.prompts = [*prompts, ""]
+        self.empty_label = len(prompts)
+        self.unet = load_part(UNet2DConditionModel, path, "unet", _KEY).requires_grad_(False)
+        self.takes_holes = self.unet.config.in_channels == 2 * self.unet.config.out_channels + 1
+        self.text = PretrainedText(path, _KEY)
+
+    def tokens_of(self, prompts: Sequence[str]) -> Tensor:
+        return self.text.embed(prompts)
+
+    def place_of(self, prompt: str, word: str) -> list[int]:
+        return self.text.place_of(prompt, word)
+
+    def predict(self, noisy: Tensor, timesteps: Tensor, tokens: Tensor, hole: Hole | None = None) -> Tensor:
+        if self.takes_holes:
+            cells = noisy.new_ones(len(noisy), 1, *noisy.shape[2:])
+            surroundings = torch.zeros_like(noisy)
+            if hole is not None:
+                cells = functional.max_pool2d(hole.mask.to(noisy.dtype), CELL)
+                surroundings = hole.surroundings
+            noisy = torch.cat([noisy, cells, surroundings], dim=1)
+        return self.unet(noisy, timesteps, tokens).sample
+
+    def trained_state(self) -> dict[str, Tensor]:
+        """Nothing: the backbone is taken as it is."""
+        return {}
+
+
+def new_backbone(
+    params: BackboneParams, latent_channels: int, table: LabelTable, seed: int
+) -> tuple[TextBackbone, DDPMScheduler]:
+    """The backbone that params name and its noise schedule; an embedded one with weights drawn from `seed`."""
+    prompts = [prompt_of(params.prompt, *pair) for pair in table.pairs]
+    if params.kind == "pretrained":
+        return PretrainedBackbone(params.path, prompts), own_schedule(params.path)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return EmbeddedBackbone(latent_channels, list(params.channels), prompts), training_schedule()

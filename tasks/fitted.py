@@ -1,0 +1,63 @@
+"""The record that all systems of a dataset are fitted: written last, read without importing any of them.
+
+In: params, inputs and the folder of models. Out: one hash that stands for every trained file that touches samples.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tasks.contracts import DefectoryError
+from tasks.inputs.store import Inputs
+from tasks.params import Params, fingerprint
+from tasks.plan import CODE_VERSION
+from tasks.products import marker_of
+from tasks.shards.files import write_atomic
+from tasks.synthesis import entry_of
+
+RECORD = "fitted.json"
+_MASK_PRODUCTS = ("pseudo_masks.parquet", "learned_masks.parquet")
+"""Shapes that masks are drawn from, whatever system paints them."""
+
+
+def mark_fitted(params: Params, inputs: Inputs, workdir: Path) -> None:
+    """Declare everything fitted."""
+    record = {"made_from": _made_from(params, inputs), "sha256": _products_sha256(params, workdir)}
+    workdir.mkdir(parents=True, exist_ok=True)
+    write_atomic(workdir / RECORD, (json.dumps(record, indent=1, sort_keys=True) + "\n").encode())
+
+
+def fitted_sha256(params: Params, inputs: Inputs, workdir: Path) -> str:
+    """Raises DefectoryError where training has not finished for exactly these params and inputs."""
+    try:
+        record = json.loads((workdir / RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        record = {}
+    if record.get("made_from") != _made_from(params, inputs):
+        raise DefectoryError(
+            f"{workdir}: {', '.join(used_systems(params))} not fitted to these params and inputs; "
+            "run `defectory run`, or the train stage"
+        )
+    return str(record["sha256"])
+
+
+def used_systems(params: Params) -> list[str]:
+    """The names of the systems with a share above 0, sorted; DefectoryError for a name that no system has."""
+    used = sorted(name for name, share in params.paint.systems.items() if share > 0)
+    for name in used:
+        entry_of(name)
+    return used
+
+
+def _made_from(params: Params, inputs: Inputs) -> str:
+    systems = used_systems(params)
+    blocks = [params.masks, params.codec, params.denoiser, params.backbone, params.paint.prompt]
+    dataset = [params.dataset.seed, params.dataset.threads, params.dataset.image_size, inputs.sha256]
+    return fingerprint(CODE_VERSION, *blocks, *dataset, systems, *(params.system(name) for name in systems))
+
+
+def _products_sha256(params: Params, workdir: Path) -> str:
+    names = {*_MASK_PRODUCTS, *(name for system in used_systems(params) for name in entry_of(system).products)}
+    markers = {name: marker_of(workdir / name) for name in sorted(names)}
+    return fingerprint({name: json.loads(path.read_text()) for name, path in markers.items() if path.is_file()})

@@ -1,0 +1,146 @@
+"""The few-shot inpainting painter: low-rank adaptation and low-fidelity selection (DefectFill, CVPR 2025).
+
+In: the text backbone fitted to the dataset (or Stable Diffusion, for inpainting or for text) and few real defects with
+masks or pseudo-masks. Out: clean images whose mask is filled with a defect of the wanted type. What is taken from
+DefectFill is the loss (`tasks.diffusion.defect_fill`) and the selection (`tasks.diffusion.low_fidelity`); from MAGIC
+(arXiv 2507.02314) the disturbed prompt, against a few-shot model that gives the same defect for every seed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from diffusers import DDPMScheduler
+from safetensors.torch import save_file
+from torch import Tensor
+
+from tasks.adaptation import decode_plain
+from tasks.contracts import CLEAN, DefectoryError, Place
+from tasks.diffusion import fitting
+from tasks.diffusion.blending import mask_tensor
+from tasks.diffusion.codec import Codec, read_safetensors
+from tasks.diffusion.codec_training import to_tensor
+from tasks.diffusion.defect_fill import DefectFillTrainer
+from tasks.diffusion.hole_sampler import Draw, Filling, fill
+from tasks.diffusion.labels import LabelTable
+from tasks.diffusion.low_fidelity import distances_inside, least_faithful
+from tasks.diffusion.low_rank import LowRankBackbone
+from tasks.diffusion.resumable import train
+from tasks.diffusion.schedule import sampling_schedule
+from tasks.diffusion.training import encode_pool
+from tasks.inputs.store import Inputs
+from tasks.params import Params, fingerprint
+from tasks.products import file_sha256, is_made, mark_made
+from tasks.progress import Report
+from tasks.seeds import derive, torch_generator
+from tasks.synthesis.protocol import Painted, full_batches
+
+ADAPTERS = "inpaint_lora.safetensors"
+
+
+@dataclass(frozen=True)
+class Model:
+    codec: Codec
+    network: LowRankBackbone
+    schedule: DDPMScheduler
+    table: LabelTable
+
+
+def fit(inputs: Inputs, params: Params, workdir: Path, report: Report) -> None:
+    """Fit codec, pseudo-masks and backbone, then train one set of adapters and a token for each label."""
+    fitting.fit_codec(inputs, params, workdir, report)
+    fitting.fit_pseudo_masks(inputs, params, workdir, report)
+    fitting.fit_backbone(inputs, params, workdir, report)
+    target, checkpoint = workdir / ADAPTERS, workdir / "inpaint_lora.checkpoint.safetensors"
+    made_from = _made_from(inputs, params, workdir)
+    if is_made(target, made_from):
+        return
+    model, training, seed = _new(inputs, params, workdir), params.inpaint_lora.training, _seed(params)
+    defective = torch.tensor([defect_type != CLEAN for _, defect_type in model.table.pairs])
+    trainer = DefectFillTrainer(model.network, model.schedule, training, defective, seed)
+    chosen = params.backbone.model_copy(
+        update={"pool_size": training.pool_size, "composite_share": training.composite_share}
+    )
+    images = fitting.pool_images(inputs, params, chosen, workdir, seed, report)
+    pool = encode_pool(model.codec, images, model.table, lambda done, n: report("encoding training images", done, n))
+    trainer.resume_from(checkpoint, made_from)
+    train(trainer, pool, checkpoint, made_from, lambda done, steps: report("training the few-shot painter", done, steps))
+    trainer.finish()
+    save_file({name: tensor.contiguous() for name, tensor in model.network.trained_state().items()}, target)
+    mark_made(target, made_from)
+    checkpoint.unlink(missing_ok=True)
+
+
+def load(inputs: Inputs, params: Params, workdir: Path) -> Model:
+    model, path = _new(inputs, params, workdir), workdir / ADAPTERS
+    weights = read_safetensors(path)
+    if {name: t.shape for name, t in weights.items()} != {n: t.shape for n, t in model.network.trained_state().items()}:
+        raise DefectoryError(f"{path}: made for another backbone or rank; run `defectory run` to train again")
+    model.network.load_state_dict(weights, strict=False)
+    model.network.requires_grad_(False).eval()
+    return model
+
+
+def paint(model: Model, places: Sequence[Place], params: Params) -> Painted:
+    """Latents (n, channels, h, w): of some candidates for each place the one least like the clean image."""
+    latents = []
+    for batch, count in full_batches(places, params.paint.batch_size):
+        latents.append(_paint_batch(model, batch, params)[:count])
+    return Painted(torch.cat(latents), model.codec)
+
+
+def _paint_batch(model: Model, places: Sequence[Place], params: Params) -> Tensor:
+    cleans, block = to_tensor([place.clean.image for place in places]), params.inpaint_lora
+    filling = _filling(model, places, cleans)
+    sampler = sampling_schedule(model.schedule, block.scheduler, block.steps)
+    candidates, distances = [], []
+    for number in range(block.candidates):
+        draw = _draw(model, places, filling.clean_latents.shape[1:], number, block.training.prompt_noise)
+        latents = fill(model.network, model.schedule, sampler, filling, draw)
+        candidates.append(latents)
+        distances.append(distances_inside(decode_plain(model.codec, latents), cleans, filling.masks))
+    chosen = least_faithful(torch.stack(distances))
+    return torch.stack(candidates)[chosen, torch.arange(len(places))]
+
+
+def _filling(model: Model, places: Sequence[Place], cleans: Tensor) -> Filling:
+    def labels(types: Sequence[str]) -> Tensor:
+        return torch.tensor([model.table.index(p.spec.category, t) for p, t in zip(places, types, strict=True)])
+
+    with torch.no_grad(), torch.autocast(cleans.device.type, torch.bfloat16):
+        clean_latents = model.codec.encode(cleans).float()
+    return Filling(
+        clean_latents=clean_latents,
+        masks=mask_tensor([place.mask for place in places]),
+        defect_labels=labels([place.spec.defect_type for place in places]),
+        clean_labels=labels([CLEAN] * len(places)),
+        strengths=torch.tensor([place.spec.strength for place in places]),
+    )
+
+
+def _draw(model: Model, places: Sequence[Place], shape: torch.Size, number: int, prompt_noise: float) -> Draw:
+    generators = [torch_generator(derive(place.spec.seed, f"candidate {number}")) for place in places]
+    noise = torch.stack([torch.randn(shape, generator=generator) for generator in generators])
+    words = [torch.randn(model.network.disturbance_shape, generator=generator) for generator in generators]
+    return Draw(noise, prompt_noise * torch.stack(words))
+
+
+def _new(inputs: Inputs, params: Params, workdir: Path) -> Model:
+    backbone, schedule, codec = fitting.load_fitted_backbone(inputs, params, workdir)
+    table, training = fitting.label_table(inputs), params.inpaint_lora.training
+    network = LowRankBackbone(backbone, table, training.rank, training.convolutions, _seed(params))
+    return Model(codec, network, schedule, table)
+
+
+def _seed(params: Params) -> int:
+    return derive(params.dataset.seed, "inpaint_lora")
+
+
+def _made_from(inputs: Inputs, params: Params, workdir: Path) -> str:
+    names = (fitting.CODEC, fitting.BACKBONE, fitting.PSEUDO_MASKS)
+    files = {name: file_sha256(workdir / name) for name in names if (workdir / name).is_file()}
+    dataset = [params.dataset.seed, params.dataset.threads, inputs.sha256, params.paint.close_up_cells]
+    return fingerprint("inpaint_lora 1", params.inpaint_lora.training, params.backbone, params.masks, *dataset, files)

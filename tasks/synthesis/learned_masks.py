@@ -1,0 +1,53 @@
+"""Fits the generator of the mask source `learned` where a system draws from it, and fills the bank once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import cast
+
+from tasks.contracts import DefectoryError, ReferenceMask
+from tasks.fitted import used_systems
+from tasks.inputs.store import Inputs
+from tasks.masks.learned import LEARNED_MASKS, write_learned
+from tasks.masks.pseudo_store import PSEUDO_MASKS
+from tasks.params import Params, fingerprint
+from tasks.products import file_sha256, is_made, mark_made
+from tasks.progress import Report
+
+GENERATORS = {
+    "textual_inversion": "tasks.diffusion.mask_inversion",
+    "vq_transformer": "tasks.tokens.mask_prior",
+}
+"""By `masks.learned_by`, the module whose `generate_masks(inputs, params, workdir, report)` makes the bank."""
+
+_Generate = Callable[[Inputs, Params, Path, Report], list[ReferenceMask]]
+
+
+def fit_learned_masks(inputs: Inputs, params: Params, workdir: Path, report: Report) -> None:
+    """Make the bank, unless no system draws from it or it is made already.
+
+    Raises DefectoryError where there is not one real mask or pseudo-mask to learn from.
+    """
+    if not any(_shares(params, system).get("learned", 0) for system in used_systems(params)):
+        return
+    target, pseudo = workdir / LEARNED_MASKS, workdir / PSEUDO_MASKS
+    sources = [params.dataset.seed, params.dataset.threads, params.dataset.image_size, inputs.sha256]
+    sources += [file_sha256(pseudo) if pseudo.is_file() else ""]
+    made_from = fingerprint("learned masks 1", params.masks, params.codec, params.backbone, sources)
+    if is_made(target, made_from):
+        return
+    generate = cast(_Generate, import_module(GENERATORS[params.masks.learned_by]).generate_masks)
+    masks = generate(inputs, params, workdir, report)
+    if not masks:
+        raise DefectoryError(
+            "masks.sources: 'learned' has a share, but the train split has no real mask and no pseudo-mask to learn "
+            "from; give defects with masks, or draw from 'strokes' and 'perlin'"
+        )
+    write_learned(target, masks)
+    mark_made(target, made_from)
+
+
+def _shares(params: Params, system: str) -> dict[str, float]:
+    return dict(params.system(system).masks or params.masks.sources)  # type: ignore[arg-type]

@@ -1,0 +1,95 @@
+"""The systems of one dataset together: fitted one after another, each painting the samples planned for it.
+
+In: params, whose `paint.systems` name them. Out: models on disk, and images that equal their clean twins beyond mask
+and feather. What all systems have in common around painting is here, once: the magnified view of small defects, the
+adaptation of the decoder, and the paste.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tasks.adaptation import adapt
+from tasks.closeup import Window, put_back, view_of, window_for
+from tasks.contracts import Image, Place
+from tasks.diffusion.blending import mask_tensor, paste, to_images
+from tasks.diffusion.codec_training import to_tensor
+from tasks.fitted import fitted_sha256, mark_fitted, used_systems
+from tasks.inputs.store import Inputs
+from tasks.params import AdaptParams, Params
+from tasks.progress import Report
+from tasks.synthesis import system_named
+from tasks.synthesis.learned_masks import fit_learned_masks
+from tasks.synthesis.protocol import Painted, System
+
+
+@dataclass(frozen=True)
+class PaintedViews:
+    """What one system made of its places, and the windows through which it saw them."""
+
+    numbers: tuple[int, ...]
+    """Of the places, among all that were asked for."""
+    views: tuple[Place, ...]
+    windows: tuple[Window | None, ...]
+    painted: Painted
+
+
+class Portfolio:
+    """The fitted systems of a dataset. `sha256` is of everything in them that touches a sample's bytes."""
+
+    def __init__(self, inputs: Inputs, params: Params, workdir: Path) -> None:
+        self.params = params
+        self.sha256 = fitted_sha256(params, inputs, workdir)
+        self._members: dict[str, tuple[System, Any]] = {}
+        for name in used_systems(params):
+            system = system_named(name)
+            self._members[name] = system, system.load(inputs, params, workdir)
+
+    def paint(self, places: Sequence[Place]) -> list[PaintedViews]:
+        """Every place by its own system, small defects in a magnified view."""
+        return [self._paint_by(name, places) for name in sorted({place.spec.system for place in places})]
+
+    def _paint_by(self, name: str, places: Sequence[Place]) -> PaintedViews:
+        system, model = self._members[name]
+        numbers = tuple(number for number, place in enumerate(places) if place.spec.system == name)
+        windows = tuple(window_for(places[number].mask, self.params.paint.close_up_cells) for number in numbers)
+        views = tuple(
+            view_of(places[number], window) if window else places[number]
+            for number, window in zip(numbers, windows, strict=True)
+        )
+        return PaintedViews(numbers, views, windows, system.paint(model, views, self.params))
+
+    def finish(self, places: Sequence[Place], parts: Sequence[PaintedViews]) -> list[Image]:
+        """One image a place: decoded with adaptation, pasted, and put back where the view was magnified."""
+        results: dict[int, Image] = {}
+        feather = self.params.adapt.feather
+        for part in parts:
+            images = fit_in(part.painted, part.views, self.params.adapt)
+            for number, window, image in zip(part.numbers, part.windows, images, strict=True):
+                results[number] = put_back(image, places[number], window, feather) if window else image
+        return [results[number] for number in range(len(places))]
+
+
+def fit_systems(inputs: Inputs, params: Params, workdir: Path, report: Report) -> None:
+    """Fit every system that `paint.systems` gives a share, and the mask generator that they draw from."""
+    for name in used_systems(params):
+        system_named(name).fit(inputs, params, workdir, report)
+    fit_learned_masks(inputs, params, workdir, report)
+    mark_fitted(params, inputs, workdir)
+
+
+def fit_in(painted: Painted, places: Sequence[Place], params: AdaptParams) -> list[Image]:
+    """Decode with adaptation what is latent, and paste; beyond the feather ring the clean pixels stay, bit for bit."""
+    images = painted.images
+    if painted.latents is not None and painted.codec is not None:
+        originals = to_tensor([place.clean.image for place in places])
+        masks = mask_tensor([place.mask for place in places])
+        images = adapt(painted.codec, painted.latents, originals, masks, params)
+    assert images is not None
+    return [
+        paste(image, place.clean.image, place.mask, params.feather)
+        for image, place in zip(to_images(images), places, strict=True)
+    ]

@@ -1,0 +1,200 @@
+"""One block of params a synthesis system, under the system's own name in params.yaml.
+
+Every block has `strength`, the range that a sample's strength is drawn from: what it stands for is the system's own (a
+guidance scale, an opacity, a share of variance), but more of it always is a more visible defect.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from tasks.block import Block, Count, Positive, Share
+
+MaskSource = Literal["perlin", "strokes", "reference", "boxes", "learned"]
+MaskShares = dict[MaskSource, Share]
+Strength = Annotated[float, Field(ge=0.0)]
+
+
+class SystemParams(Block):
+    strength: tuple[Strength, Strength] = (0.0, 1.0)
+    masks: MaskShares = {}
+    """Mask sources of this system's samples and their shares; empty: those of `masks.sources`."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> SystemParams:
+        if self.strength[0] > self.strength[1]:
+            raise ValueError("strength is a range: its first number must not be above its second")
+        return self
+
+
+class CutPasteParams(SystemParams):
+    """CutPaste; the strength is the share of the pasted patch against the surface below it."""
+
+    strength: tuple[Strength, Strength] = (0.6, 1.0)
+    masks: MaskShares = {"boxes": 1.0}
+    jitter: Annotated[float, Field(ge=0.0, le=0.5)] = 0.1
+    """By which share the patch's brightness, contrast and saturation change at most, and its hue, of the circle."""
+    min_change: Annotated[float, Field(ge=0.0)] = 12.0
+    """Grey levels by which the surface elsewhere must differ on average, before its colours change."""
+
+
+class CropPasteParams(SystemParams):
+    """Crop&Paste of real defects; the strength is the share of the pasted defect against the surface below it."""
+
+    strength: tuple[Strength, Strength] = (0.8, 1.0)
+    masks: MaskShares = {"reference": 1.0}
+    exposure: Literal["match", "keep"] = "match"
+    """`match`: one factor brings the surface around the real defect to the level around the mask. `keep`: none."""
+
+
+class DraemParams(SystemParams):
+    """DRAEM; the strength is the texture's opacity, 1 - beta."""
+
+    strength: tuple[Strength, Strength] = (0.2, 1.0)
+
+
+class NsaParams(SystemParams):
+    """NSA; the strength scales the guidance gradients of the Poisson equation."""
+
+    strength: tuple[Strength, Strength] = (0.6, 1.0)
+
+
+class SdasModelParams(Block):
+    """The diffusion model of clean images: one for the dataset, conditioned on the category."""
+
+    kind: Literal["embedded", "pretrained"] = "embedded"
+    path: str = ""
+    """`pretrained`: a diffusers pipeline folder or hub name. Its UNet2DModel is trained on in full; a
+    Stable-Diffusion-type UNet2DConditionModel is taken as it is, told 'a {category}'."""
+    space: Literal["auto", "pixel", "latent"] = "auto"
+    """`auto`: pixels up to 64 a side, else the latents of the dataset's codec."""
+    channels: list[Annotated[int, Field(ge=32, multiple_of=32)]] = [64, 128, 192]
+    """Of the embedded U-Net by level; it attends at the last."""
+    pool_size: Count = 1600
+    """Clean training images, in equal parts of all categories, encoded once before training."""
+    close_up_share: Share = 0.3
+    """Of them, those that are magnified parts of images, as small defects are painted in."""
+    steps: Count = 2000
+    batch_size: Count = 16
+    learning_rate: Positive = 1e-3
+    ema_decay: Share = 0.998
+    checkpoint_every: Count = 100
+
+
+class SdasParams(SystemParams):
+    """RealNet's SDAS; the strength is s, by which every step's variance is inflated to (1 + s)."""
+
+    strength: tuple[Strength, Strength] = (0.1, 0.2)
+    steps: Count = 20
+    """Of the respaced chain of 1000."""
+    start: Annotated[float, Field(gt=0.0, le=1.0)] = 0.6
+    """The share of the chain that is run, from the clean image with that much noise; 1 is RealNet's pure noise."""
+    opacity: tuple[Share, Share] = (0.5, 1.0)
+    """Drawn uniformly per sample: the share of the anomalous image inside the mask (RealNet's alpha)."""
+    model: SdasModelParams = SdasModelParams()
+
+
+class AdaBLDMParams(SystemParams):
+    """AdaBLDM; the strength is the guidance between the defect and the clean label inside the mask."""
+
+    strength: tuple[Strength, Strength] = (1.4, 3.0)
+    scheduler: Literal["dpm-solver++", "ddim"] = "dpm-solver++"
+    steps: Count = 20
+    free_share: Share = 0.4
+    """Of the steps, those without any editing (AdaBLDM's stage 1)."""
+    image_space_share: Share = 0.1
+    """Of the steps, the last ones, edited in image space (stage 3); those between are edited in latent space."""
+
+
+class AnomalyDiffusionParams(SystemParams):
+    """AnomalyDiffusion; the strength is the guidance between the anomaly embedding and the clean prompt."""
+
+    strength: tuple[Strength, Strength] = (1.5, 4.0)
+    appearance_tokens: Count = 8
+    """Of the learned vectors of each category and defect type; four more tokens say where the mask is."""
+    inpaint: bool = True
+    """Whether a backbone that was made for it is given the surroundings of the mask; the paper's was not."""
+    scheduler: Literal["dpm-solver++", "ddim"] = "ddim"
+    steps: Count = 20
+    reweight_attention: bool = False
+    """Adaptive attention re-weighting; its authors use it for defects of texture and not of structure."""
+    reweight_limit: Annotated[float, Field(ge=1.0)] = 1.5
+    """The largest factor by which it multiplies an attention score."""
+    embedding_steps: Count = 500
+    embedding_batch_size: Count = 8
+    learning_rate: Positive = 5e-3
+    ema_decay: Share = 0.99
+    pool_size: Count = 600
+    """Training images that are composed; the defective ones of them are learned from."""
+    composite_share: Share = 0.5
+    """Of these, those made by pasting a real defect on a clean image."""
+    checkpoint_every: Count = 100
+
+
+class AnomalyAnyParams(SystemParams):
+    """AnomalyAny; the strength is gamma, the share of the denoising chain that is run."""
+
+    strength: tuple[Strength, Strength] = (0.25, 0.5)
+
+
+class VQTransformerParams(SystemParams):
+    """VQ-Transformer; the strength is the guidance between the defect and the clean condition of the prior."""
+
+    strength: tuple[Strength, Strength] = (1.5, 4.0)
+    kind: Literal["embedded", "pretrained"] = "embedded"
+    path: str = ""
+    """`pretrained`: a folder or hub name that diffusers' VQModel.from_pretrained takes; it is not trained further."""
+    codebook_size: Count = 512
+    code_dim: Count = 16
+    """Of the codebook's unit vectors."""
+    codec_steps: Count = 400
+    codec_batch_size: Count = 8
+    codec_learning_rate: Positive = 4e-4
+    crop: Annotated[int, Field(ge=32, multiple_of=32)] = 128
+    """Pixels a side of the codec's training images."""
+    commitment: Positive = 0.25
+    """beta, the weight of the commitment to the codebook."""
+    lpips_weight: Annotated[float, Field(ge=0.0)] = 0.5
+    discriminator_width: Annotated[int, Field(ge=8, multiple_of=8)] = 32
+    discriminator_start: Share = 0.4
+    """Of the codec's steps, those before the discriminator begins to learn."""
+    discriminator_weight: Annotated[float, Field(ge=0.0)] = 0.8
+    checkpoint_every: Count = 100
+
+
+class LowRankTraining(Block):
+    """Of the few-shot painter's adapters and tokens, on the frozen text backbone."""
+
+    rank: Count = 8
+    convolutions: bool = True
+    """Adapt the residual blocks' convolutions as well as the attention; the embedded U-Net has little of the latter."""
+    pool_size: Count = 800
+    """Augmented and composited training images, encoded once."""
+    composite_share: Share = 0.5
+    """Of the defective training images, those made by pasting a real defect on a clean image."""
+    steps: Count = 500
+    batch_size: Count = 4
+    """Images a step; each is seen with its mask as the hole, and with random boxes."""
+    learning_rate: Positive = 1e-3
+    ema_decay: Share = 0.995
+    checkpoint_every: Count = 100
+    defect_weight: Annotated[float, Field(ge=0.0)] = 0.5
+    object_weight: Annotated[float, Field(ge=0.0)] = 0.2
+    attention_weight: Annotated[float, Field(ge=0.0)] = 0.05
+    outside_share: Annotated[float, Field(gt=0.0, le=1.0)] = 0.3
+    """DefectFill's alpha: the weight of the object around a defect against the defect."""
+    prompt_noise: Annotated[float, Field(ge=0.0)] = 0.5
+    """Standard deviation, in those of the tokens, of the noise on the prompt in training and in painting."""
+
+
+class InpaintLoraParams(SystemParams):
+    """The few-shot inpainting painter; the strength is the guidance between the defect and the clean prompt."""
+
+    strength: tuple[Strength, Strength] = (1.5, 4.0)
+    training: LowRankTraining = LowRankTraining()
+    scheduler: Literal["dpm-solver++", "ddim"] = "dpm-solver++"
+    steps: Count = 20
+    candidates: Count = 4
+    """Painted of every sample, of which the one least like the clean image is kept (low-fidelity selection)."""
