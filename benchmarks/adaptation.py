@@ -20,6 +20,7 @@ from torch import Tensor
 
 from benchmarks.figures import print_figure
 from tasks.adaptation import adapt, decode_plain
+from tasks.contracts import Place
 from tasks.diffusion.blending import mask_tensor
 from tasks.diffusion.codec import Codec
 from tasks.diffusion.codec_training import to_tensor
@@ -48,11 +49,14 @@ def painted_case(workspace: Path, count: int) -> Case:
     references = references_of(inputs, [row.reference() for row in read_pseudo_masks(models / PSEUDO_MASKS)])
     share = -(-count // len(inputs.categories))
     specs = [spec for spec in plan_samples(params, inputs) if spec.index < share]
-    cleans = [inputs.by_id(spec.clean_id) for spec in specs]
-    masks = [draw_mask(s, c, references, params.masks).mask for s, c in zip(specs, cleans, strict=True)]
-    latents = adabldm.paint(model, specs, cleans, masks, params).latents
+    places = []
+    for spec in specs:
+        clean = inputs.by_id(spec.clean_id)
+        places.append(Place(spec, clean, draw_mask(spec, clean, references, params.masks)))
+    latents = adabldm.paint(model, places, params).latents
     assert latents is not None
-    return Case(model.codec, latents, to_tensor([clean.image for clean in cleans]), mask_tensor(masks))
+    cleans, masks = [place.clean.image for place in places], [place.mask for place in places]
+    return Case(model.codec, latents, to_tensor(cleans), mask_tensor(masks))
 
 
 def measure(case: Case, params: AdaptParams) -> tuple[float, float, float]:

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
-from tasks.block import Block, Count, Positive, Share
+from tasks.block import Block, Count, Positive, Prompt, Share
 from tasks.contracts import CLEAN, DefectoryError, check_name
 from tasks.system_params import (
     AdaBLDMParams,
@@ -74,7 +74,9 @@ class SourceParams(Block):
     group_rule: str = ""
     """A regular expression on the path relative to `root`; its named groups `number` (and `exposure`) order the
     images, and a new physical object begins wherever `exposure` does not rise. Empty: every image its own object."""
-    foreground: Literal["otsu", "whole"] = "otsu"
+    foreground: Literal["otsu", "learned", "whole"] = "otsu"
+    """By a level between background and object, by a network's features (slower, for backgrounds that differ in
+    brightness), or the whole image, as for textures."""
     min_defect_probability: Share = 1.0
     """`elpv` only: cells whose labelled probability is at least this are defects; 0 is clean; the rest is left out."""
     limit: int = 0
@@ -113,6 +115,9 @@ class MasksParams(Block):
     scale: tuple[Positive, Positive] = (0.85, 1.15)
     rotation: Annotated[float, Field(ge=0.0, le=180.0)] = 180.0
     """Degrees either way, for reference masks."""
+    placement: Literal["anywhere", "in_place"] = "anywhere"
+    """Where a reference mask goes: anywhere on the object, or where it was, turned with the object about its middle.
+    `in_place` is for parts photographed in one pose whose defects keep to places, such as the rim of a bottle."""
     max_tries: Count = 50
     pseudo_quantile: Share = 0.99
     """A defective image without a mask: where its anomaly map is above this quantile of clean images' maps."""
@@ -176,7 +181,7 @@ class BackboneParams(TrainingParams):
     """Of the embedded U-Net by level; it attends to the text at all but the first."""
     inside_weight: Annotated[float, Field(ge=1.0)] = 5.0
     whole_share: Share = 0.3
-    prompt: str = "a {category} with {defect_type}"
+    prompt: Prompt = "a {category} with {defect_type}"
 
 
 class PaintParams(Block):
@@ -184,7 +189,8 @@ class PaintParams(Block):
     """Synthesis systems and their shares of the samples, made to sum to 1; each has a block of its own name."""
     batch_size: Count = 12
     """Changes bytes: the batch's shape changes the order of floating-point sums."""
-    prompt: str = "a {category} with {defect_type}"
+    prompt: Prompt = "{category}, a {category} with a {defect_type}"
+    """Of AdaBLDM's pretrained backbone."""
     close_up_cells: Annotated[int, Field(ge=0)] = 9
     """A mask that touches fewer latent cells (8 x 8 pixels) is painted in a magnified view; 0: never."""
 

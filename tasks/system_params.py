@@ -53,12 +53,21 @@ class DraemParams(SystemParams):
     """DRAEM; the strength is the texture's opacity, 1 - beta."""
 
     strength: tuple[Strength, Strength] = (0.2, 1.0)
+    textures: str = ""
+    """A folder of pictures, such as DTD's, searched as a whole; a relative one starts from where the program runs.
+    Empty: photographs of brick, grass and gravel (CC0), and procedural surfaces."""
 
 
 class NsaParams(SystemParams):
-    """NSA; the strength scales the guidance gradients of the Poisson equation."""
+    """NSA; the strength mixes the guidance of the Poisson equation: 0 the clean image's gradients, 1 the patch's."""
 
-    strength: tuple[Strength, Strength] = (0.6, 1.0)
+    strength: tuple[Strength, Strength] = (0.7, 1.3)
+    masks: MaskShares = {"boxes": 1.0}
+    clone: Literal["auto", "normal", "mixed"] = "auto"
+    """`normal` takes the patch's gradients, `mixed` the steeper ones of patch and image. `auto`: mixed where the
+    foreground fills the image, as the paper does for textures."""
+    min_change: Annotated[float, Field(ge=0.0)] = 12.0
+    """Grey levels of mean change at strength 1, below which another patch is tried."""
 
 
 class SdasModelParams(Block):
@@ -72,8 +81,8 @@ class SdasModelParams(Block):
     """`auto`: pixels up to 64 a side, else the latents of the dataset's codec."""
     channels: list[Annotated[int, Field(ge=32, multiple_of=32)]] = [64, 128, 192]
     """Of the embedded U-Net by level; it attends at the last."""
-    pool_size: Count = 1600
-    """Clean training images, in equal parts of all categories, encoded once before training."""
+    views_per_category: Count = 300
+    """Clean training images of each category, encoded once before training."""
     close_up_share: Share = 0.3
     """Of them, those that are magnified parts of images, as small defects are painted in."""
     steps: Count = 2000
@@ -91,6 +100,8 @@ class SdasParams(SystemParams):
     """Of the respaced chain of 1000."""
     start: Annotated[float, Field(gt=0.0, le=1.0)] = 0.6
     """The share of the chain that is run, from the clean image with that much noise; 1 is RealNet's pure noise."""
+    anchored: bool = True
+    """Whether strength 0 gives the clean image back, whatever the model has left to learn; RealNet's is not."""
     opacity: tuple[Share, Share] = (0.5, 1.0)
     """Drawn uniformly per sample: the share of the anomalous image inside the mask (RealNet's alpha)."""
     model: SdasModelParams = SdasModelParams()
@@ -108,10 +119,25 @@ class AdaBLDMParams(SystemParams):
     """Of the steps, the last ones, edited in image space (stage 3); those between are edited in latent space."""
 
 
+class EmbeddingTraining(Block):
+    """Of AnomalyDiffusion's embedding, below a frozen backbone."""
+
+    steps: Count = 500
+    batch_size: Count = 8
+    learning_rate: Positive = 5e-3
+    ema_decay: Share = 0.99
+    pool_size: Count = 600
+    """Training images that are composed; the defective ones of them are learned from."""
+    composite_share: Share = 0.5
+    """Of these, those made by pasting a real defect on a clean image."""
+    checkpoint_every: Count = 100
+
+
 class AnomalyDiffusionParams(SystemParams):
     """AnomalyDiffusion; the strength is the guidance between the anomaly embedding and the clean prompt."""
 
-    strength: tuple[Strength, Strength] = (1.5, 4.0)
+    strength: tuple[Strength, Strength] = (1.4, 3.0)
+    training: EmbeddingTraining = EmbeddingTraining()
     appearance_tokens: Count = 8
     """Of the learned vectors of each category and defect type; four more tokens say where the mask is."""
     inpaint: bool = True
@@ -122,46 +148,118 @@ class AnomalyDiffusionParams(SystemParams):
     """Adaptive attention re-weighting; its authors use it for defects of texture and not of structure."""
     reweight_limit: Annotated[float, Field(ge=1.0)] = 1.5
     """The largest factor by which it multiplies an attention score."""
-    embedding_steps: Count = 500
-    embedding_batch_size: Count = 8
-    learning_rate: Positive = 5e-3
-    ema_decay: Share = 0.99
-    pool_size: Count = 600
-    """Training images that are composed; the defective ones of them are learned from."""
-    composite_share: Share = 0.5
-    """Of these, those made by pasting a real defect on a clean image."""
-    checkpoint_every: Count = 100
 
 
 class AnomalyAnyParams(SystemParams):
-    """AnomalyAny; the strength is gamma, the share of the denoising chain that is run."""
+    """AnomalyAny; the strength is gamma, the share of the denoising chain that is run.
 
-    strength: tuple[Strength, Strength] = (0.25, 0.5)
+    The paper takes 0.25 of Stable Diffusion's chain; the embedded backbone shows little below 0.4.
+    """
+
+    strength: tuple[Share, Share] = (0.5, 0.8)
+    steps: Count = 12
+    """Of the share that is run; the paper runs 25."""
+    guidance: Annotated[float, Field(ge=0.0)] = 4.0
+    """Between the prompt of the defect and that of the clean image, inside the mask; 1 is none."""
+    attention_rate: Annotated[float, Field(ge=0.0)] = 10.0
+    """lambda, of the steps of the attention-guided optimisation; 0: none."""
+    attention_growth: Annotated[float, Field(ge=0.0)] = 1.0
+    """Delta: how much larger the steps are at the noisy end of the chain."""
+    attention_updates: Count = 2
+    """Optimisation steps at each denoising step; the paper takes 10."""
+    attention_side: Annotated[int, Field(ge=4)] = 16
+    """Of the attention maps, in places a side."""
+    attention_sharpness: Positive = 10.0
+    """Times the attention before it is shared out among the words alone. The published 100 suits a text encoder that
+    gives its first token nearly all; the embedded one's maps it leaves at 1, with nothing to optimise."""
+    refined_share: Share = 0.3
+    """Of the denoising steps, the last ones, at which the image is refined towards its description."""
+    refinement_rate: Annotated[float, Field(ge=0.0)] = 10.0
+    """Of the refinement's steps; 0: none."""
+    refinement_updates: Count = 2
+    prompt_rate: Annotated[float, Field(ge=0.0)] = 0.1
+    """Of the steps by which the prompt's embedding is moved towards the description's."""
+    descriptions: dict[str, dict[str, str]] = {}
+    """A sentence by category and defect type; those of the public categories are shipped, and are the default."""
+    text_image_kind: Literal["embedded", "pretrained"] = "embedded"
+    """What compares an image with its description: a small model trained on the train split, or CLIP."""
+    text_image_path: str = ""
+    """`pretrained`: a folder or hub name that transformers' CLIPModel.from_pretrained takes."""
+    text_image_pool: Count = 400
+    """Augmented and composited images the embedded one is trained on."""
+    text_image_steps: Count = 300
+
+
+class TokenCodecParams(Block):
+    """A VQGAN's codec: images to tokens."""
+
+    kind: Literal["embedded", "pretrained"] = "embedded"
+    path: str = ""
+    """`pretrained`: a folder or hub name that diffusers' VQModel.from_pretrained takes; it is not trained further."""
+    codebook_size: Count = 512
+    steps: Count = 200
+    batch_size: Count = 8
+    learning_rate: Positive = 4e-4
+    crop: Annotated[int, Field(ge=32, multiple_of=32)] = 128
+    """Pixels a side of the training images."""
+    commitment: Positive = 0.25
+    """beta, the weight of the commitment to the codebook."""
+    lpips_weight: Annotated[float, Field(ge=0.0)] = 0.5
+    discriminator_width: Annotated[int, Field(ge=8, multiple_of=8)] = 32
+    discriminator_start: Share = 0.4
+    """Of the steps, those before the discriminator begins to learn."""
+    discriminator_weight: Annotated[float, Field(ge=0.0)] = 0.8
+    checkpoint_every: Count = 100
+
+
+class MaskCodecParams(Block):
+    """The codec of masks: their outlines to tokens."""
+
+    codebook_size: Count = 64
+    code_dim: Count = 8
+    steps: Count = 400
+    batch_size: Count = 32
+    learning_rate: Positive = 2e-3
+    commitment: Positive = 0.25
+    checkpoint_every: Count = 200
+
+
+class TokenPriorParams(Block):
+    """An autoregressive transformer over a window of tokens."""
+
+    window: Annotated[int, Field(ge=4)] = 16
+    """Tokens a side of what it sees at once; an image of fewer tokens is seen whole."""
+    width: Annotated[int, Field(ge=16, multiple_of=8)] = 192
+    layers: Count = 6
+    heads: Count = 6
+    dropout: Share = 0.1
+    token_noise: Share = 0.1
+    """Of the tokens read in training, those replaced by random ones (Taming's 1 - pkeep)."""
+    inside_weight: Annotated[float, Field(ge=1.0)] = 8.0
+    """Weight of the loss on cells that the mask meets against all others."""
+    pool_size: Count = 1200
+    """Augmented and composited training examples, encoded once before training."""
+    composite_share: Share = 0.5
+    """Of the defective training images, those made by pasting a real defect on a clean image."""
+    steps: Count = 600
+    batch_size: Count = 16
+    learning_rate: Positive = 1e-3
+    ema_decay: Share = 0.99
+    checkpoint_every: Count = 100
 
 
 class VQTransformerParams(SystemParams):
     """VQ-Transformer; the strength is the guidance between the defect and the clean condition of the prior."""
 
     strength: tuple[Strength, Strength] = (1.5, 4.0)
-    kind: Literal["embedded", "pretrained"] = "embedded"
-    path: str = ""
-    """`pretrained`: a folder or hub name that diffusers' VQModel.from_pretrained takes; it is not trained further."""
-    codebook_size: Count = 512
-    code_dim: Count = 16
-    """Of the codebook's unit vectors."""
-    codec_steps: Count = 400
-    codec_batch_size: Count = 8
-    codec_learning_rate: Positive = 4e-4
-    crop: Annotated[int, Field(ge=32, multiple_of=32)] = 128
-    """Pixels a side of the codec's training images."""
-    commitment: Positive = 0.25
-    """beta, the weight of the commitment to the codebook."""
-    lpips_weight: Annotated[float, Field(ge=0.0)] = 0.5
-    discriminator_width: Annotated[int, Field(ge=8, multiple_of=8)] = 32
-    discriminator_start: Share = 0.4
-    """Of the codec's steps, those before the discriminator begins to learn."""
-    discriminator_weight: Annotated[float, Field(ge=0.0)] = 0.8
-    checkpoint_every: Count = 100
+    codec: TokenCodecParams = TokenCodecParams()
+    prior: TokenPriorParams = TokenPriorParams()
+    mask_codec: MaskCodecParams = MaskCodecParams()
+    mask_prior: TokenPriorParams = TokenPriorParams(width=128, layers=4, heads=4, inside_weight=1.0)
+    temperature: Positive = 1.0
+    """Of each token's distribution; less is more alike."""
+    top_k: Count = 100
+    """Tokens are drawn from so many of the likeliest."""
 
 
 class LowRankTraining(Block):

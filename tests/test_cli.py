@@ -122,7 +122,7 @@ def test_an_unreachable_server_is_named_without_its_password(capsys: pytest.Capt
 
 
 def test_a_stage_in_a_process_of_its_own_says_its_error_and_nothing_else(folder: Path) -> None:
-    write_params(folder, paint={"system": "adabldm"})
+    write_params(folder, paint={"systems": {"adabldm": 1.0}})
     project = str(Path(__file__).parents[1])
     ended = subprocess.run(
         [sys.executable, "-m", "flows.train"],

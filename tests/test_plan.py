@@ -31,7 +31,7 @@ def _params(**changes: dict[str, Any]) -> Params:
     blocks: dict[str, dict[str, Any]] = {
         "dataset": {"name": "cells", "samples_per_category": 60, "shard_size": 25, "seed": 3},
         "inputs": {"sources": [{"kind": "elpv"}]},
-        "paint": {"strength": STRENGTH},
+        "adabldm": {"strength": STRENGTH},
     }
     for block, values in changes.items():
         blocks[block] = {**blocks.get(block, {}), **values}
@@ -136,7 +136,9 @@ def test_shards_are_numbered_by_category() -> None:
     "changes",
     [
         {"masks": {"branch_probability": 0.1}},
-        {"paint": {"steps": 10}},
+        {"adabldm": {"steps": 10}},
+        {"paint": {"systems": {"draem": 1.0}}},
+        {"paint": {"close_up_cells": 0}},
         {"adapt": {"feather": 3}},
         {"score": {"change_threshold": 4.0}},
         {"dataset": {"image_size": 128}},
@@ -155,7 +157,14 @@ def test_inputs_and_model_change_fingerprints() -> None:
     assert plan_shards(_params(), listed(IMAGES, "other"), "model")[0].fingerprint != before
 
 
-@pytest.mark.parametrize("changes", [{"select": {"min_change_inside": 9.0}}, {"dataset": {"samples_per_category": 70}}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"select": {"min_change_inside": 9.0}},
+        {"dataset": {"samples_per_category": 70}},
+        {"draem": {"strength": (0.5, 0.6)}},
+    ],
+)
 def test_what_changes_no_byte_of_a_shard_leaves_its_fingerprint(changes: dict[str, Any]) -> None:
     before = {shard.name: shard.fingerprint for shard in plan_shards(_params(), INPUTS, "model")}
     after = {shard.name: shard.fingerprint for shard in plan_shards(_params(**changes), INPUTS, "model")}
@@ -163,8 +172,50 @@ def test_what_changes_no_byte_of_a_shard_leaves_its_fingerprint(changes: dict[st
         assert after[name] == before[name]
 
 
+SYSTEMS = {"adabldm": 0.5, "draem": 0.3, "cutpaste": 0.2}
+
+
+def _mono(params: Params) -> list[SampleSpec]:
+    return [spec for spec in plan_samples(params, INPUTS) if spec.category == "mono"]
+
+
+def test_systems_share_the_samples_and_each_draws_its_own_strength() -> None:
+    params = _params(paint={"systems": SYSTEMS}, dataset={"samples_per_category": 3000})
+    samples = _mono(params)
+    for name, share in SYSTEMS.items():
+        strengths = [spec.strength for spec in samples if spec.system == name]
+        low, high = params.system(name).strength
+        assert len(strengths) / 3000 == pytest.approx(share, abs=0.04)
+        assert low <= min(strengths) < low + 0.02 * (high - low)
+        assert high - 0.02 * (high - low) < max(strengths) <= high
+
+
+def test_a_systems_own_masks_take_the_place_of_the_common_ones() -> None:
+    params = _params(
+        paint={"systems": SYSTEMS},
+        draem={"masks": {"perlin": 0.5, "strokes": 0.0, "reference": 0.5}},
+        cutpaste={"masks": {"boxes": 1.0}},
+        masks={"sources": {"strokes": 1.0}},
+        dataset={"samples_per_category": 300},
+    )
+    drawn = {name: {spec.mask_source for spec in _mono(params) if spec.system == name} for name in SYSTEMS}
+    assert drawn == {"adabldm": {"strokes"}, "draem": {"perlin", "reference"}, "cutpaste": {"boxes"}}
+
+
+def test_a_system_more_changes_only_the_samples_that_it_takes() -> None:
+    alone, shared = _by_id(_params()), _by_id(_params(paint={"systems": {"adabldm": 0.6, "draem": 0.4}}))
+    kept = [spec for spec in shared.values() if spec.system == "adabldm"]
+    assert kept
+    assert all(spec == alone[spec.sample_id] for spec in kept)
+    assert all(spec.clean_id == alone[spec.sample_id].clean_id for spec in shared.values())
+
+
 def test_bad_plans_are_refused_by_name() -> None:
     with pytest.raises(DefectoryError, match="category mono: no clean image in the train split"):
         plan_samples(_params(), listed((image("mono/clean/0", TEST),)))
     with pytest.raises(DefectoryError, match=r"masks\.sources: expected a share above 0"):
         plan_samples(_params(masks={"sources": {"perlin": 0.0}}), INPUTS)
+    with pytest.raises(DefectoryError, match=r"draem\.masks: expected a share above 0"):
+        plan_samples(_params(paint={"systems": {"draem": 1.0}}, draem={"masks": {"perlin": 0.0}}), INPUTS)
+    with pytest.raises(DefectoryError, match=r"paint\.systems: expected a share above 0"):
+        plan_samples(_params(paint={"systems": {"draem": 0.0}}), INPUTS)

@@ -1,4 +1,4 @@
-"""AnomalyDiffusion's spatial anomaly embedding (Hu et al., AAAI 2024, arXiv 2312.05767): a defect's looks, and where it is.
+"""AnomalyDiffusion's spatial anomaly embedding (Hu et al., AAAI 2024, arXiv 2312.05767): looks and place of a defect.
 
 In: labels and masks. Out: tokens e = [e_a; e_s] for the cross-attentions of a frozen backbone, behind those of the
 clean prompt. e_a are learned vectors of each category and defect type, e_s what an encoder reads from the mask.

@@ -18,8 +18,6 @@ from torchvision.transforms.functional import gaussian_blur
 from tasks.contracts import DefectoryError, Mask
 from tasks.diffusion.text_backbone import TextBackbone
 
-_SHARPNESS = 100.0
-"""Of the probabilities before they are shared out anew among the words alone."""
 _BLUR_SIZE, _BLUR_SIGMA = 3, 0.5
 _BACK = 0.25
 """What is left of a step's size after one that made things worse."""
@@ -54,10 +52,10 @@ def words_in(backbone: TextBackbone, prompts: list[str], anomalies: list[str]) -
     return Words(spoken | anomaly, anomaly)
 
 
-def anomaly_map(maps: Tensor, words: Words) -> Tensor:
-    """A^j, (n, side, side) in [0, 1]: of attention maps (n, tokens, side, side), the share that the anomaly's words
-    have of all words, smoothed."""
-    logits = (_SHARPNESS * maps.float()).masked_fill(~words.spoken[..., None, None], -torch.inf)
+def anomaly_map(maps: Tensor, words: Words, sharpness: float) -> Tensor:
+    """A^j, (n, side, side) in [0, 1]: of attention maps (n, tokens, side, side), times `sharpness` and shared out anew
+    by a softmax over the words alone, the share of those that name the anomaly; smoothed."""
+    logits = (sharpness * maps.float()).masked_fill(~words.spoken[..., None, None], -torch.inf)
     named = (logits.softmax(dim=1) * words.anomaly[..., None, None]).sum(dim=1)
     return gaussian_blur(named, [_BLUR_SIZE, _BLUR_SIZE], [_BLUR_SIGMA, _BLUR_SIGMA])
 

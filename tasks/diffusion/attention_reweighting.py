@@ -4,11 +4,11 @@ In: the estimate of the finished latents, the clean image's latents and the cell
 w = |m| Softmax(1 / d), with d the squared difference of the two in each cell, and cross-attention scores
 (Q K^T / sqrt(k)) * w of the anomaly's tokens.
 
-What differs. The paper measures d on decoded images and lets the softmax run over their unscaled difference, where one
-cell takes all the weight; here d is measured in latents, in parts of its mean, so that the weights do not depend on a
-codec's units. The published code takes the noisy latents for the estimate, drops the exponential and clamps w to
-[1, 1.5]. The clamp is kept: below 1 attention would be taken away from a fill that is not done yet. As published, w
-multiplies the score, so that a token which a place does not look at (a score below 0) is looked at less.
+What differs. The paper measures d on decoded images and puts 1 / d into the softmax as it is: in one unit a single cell
+takes all the weight, in another all get the same. Here d is of latents, and 1 / d is taken in parts of its mean over
+the mask. The published code takes the noisy latents for the estimate, drops the exponential and clamps w to [1, 1.5].
+The clamp is kept: below 1 attention would be taken away from a fill that is not done yet. As published, w multiplies
+the score, so that a token which a place does not look at (a score below 0) is looked at less.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from tasks.diffusion.attention import EditScores
 
-_LEAST_DIFFERENCE = 1e-3
+_LEAST_DIFFERENCE = 1e-2
 """Of the mean: a cell that equals the clean image has a weight, not an infinity."""
 
 
@@ -30,11 +30,15 @@ def attention_weights(estimate: Tensor, clean: Tensor, cells: Tensor, limit: flo
     """
     area = cells.sum(dim=(2, 3), keepdim=True)
     difference = (cells * (estimate - clean)).square().mean(dim=1, keepdim=True)
-    mean = difference.sum(dim=(2, 3), keepdim=True) / area.clamp_min(1)
-    relative = (difference / mean.clamp_min(1e-12)).clamp_min(_LEAST_DIFFERENCE)
-    scores = (1 / relative).masked_fill(cells == 0, -torch.inf)
+    faint = cells / (difference / _mean(difference, area)).clamp_min(_LEAST_DIFFERENCE)
+    scores = (faint / _mean(faint, area)).masked_fill(cells == 0, -torch.inf)
     shares = scores.flatten(1).softmax(dim=1).view_as(scores).nan_to_num()
     return (area * shares).clamp(1, limit)
+
+
+def _mean(values: Tensor, area: Tensor) -> Tensor:
+    """Over the mask, outside of which the values are 0."""
+    return (values.sum(dim=(2, 3), keepdim=True) / area.clamp_min(1)).clamp_min(1e-12)
 
 
 def reweighted(weights: Tensor, token_count: int) -> EditScores:

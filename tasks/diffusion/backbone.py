@@ -6,6 +6,7 @@ frozen and a ControlNet on the trimap is trained.
 
 from __future__ import annotations
 
+import torch
 from diffusers import DDPMScheduler, UNet2DConditionModel
 
 from tasks.diffusion.denoiser import PretrainedDenoiser
@@ -16,11 +17,13 @@ from tasks.diffusion.schedule import training_schedule
 _KEY = "denoiser.path"
 
 
-def load_backbone(path: str, table: LabelTable, prompt: str) -> tuple[PretrainedDenoiser, DDPMScheduler]:
-    """The denoiser with an untrained ControlNet, and the backbone's own noise schedule."""
+def load_backbone(path: str, table: LabelTable, prompt: str, seed: int) -> tuple[PretrainedDenoiser, DDPMScheduler]:
+    """The denoiser with an untrained ControlNet, whose new layers are drawn from `seed`, and its own noise schedule."""
     unet = load_part(UNet2DConditionModel, path, "unet", _KEY)
     prompts = PretrainedText(path, _KEY).embed([prompt_of(prompt, *pair) for pair in table.pairs] + [""])
-    return PretrainedDenoiser(unet, prompts), own_schedule(path)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return PretrainedDenoiser(unet, prompts), own_schedule(path)
 
 
 def own_schedule(path: str) -> DDPMScheduler:

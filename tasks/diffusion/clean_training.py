@@ -87,39 +87,47 @@ def clean_views(images: list[Image], count: int, close_up_share: float, generato
 def encode_clean_pool(
     inputs: Inputs, params: SdasModelParams, codec: Codec | None, seed: int, report: Report
 ) -> CleanPool:
-    """`pool_size` views of the train split's clean images, in equal parts of all categories."""
+    """`views_per_category` views of the train split's clean images of every category."""
     generator = numpy_generator(derive(seed, "pool"))
-    share = max(1, params.pool_size // len(inputs.categories))
+    count = params.views_per_category
     encoded: list[Tensor] = []
-    labels: list[int] = []
-    for label, category in enumerate(inputs.categories):
+    for number, category in enumerate(inputs.categories):
         cleans = [clean.image for clean in inputs.clean(category, TRAIN)]
-        views = list(clean_views(cleans, share, params.close_up_share, generator))
-        for start in range(0, share, _ENCODE_BATCH):
+        views = list(clean_views(cleans, count, params.close_up_share, generator))
+        for start in range(0, count, _ENCODE_BATCH):
+            report("encoding clean images", number * count + start, len(inputs.categories) * count)
             encoded.append(to_space(codec, to_tensor(views[start : start + _ENCODE_BATCH])).half())
-            report("encoding clean images", len(labels) + start, share * len(inputs.categories))
-        labels += [label] * share
-    return CleanPool(torch.cat(encoded), torch.tensor(labels))
+    return CleanPool(torch.cat(encoded), torch.arange(len(inputs.categories)).repeat_interleave(count))
 
 
 def fit_clean_diffusion(inputs: Inputs, params: Params, codec: Codec | None, workdir: Path, report: Report) -> None:
     """Train the model that `sdas.model` names; goes on from a checkpoint, and makes nothing twice."""
-    target, checkpoint = workdir / CLEAN_DIFFUSION, workdir / "clean_diffusion.checkpoint.safetensors"
-    sources = [file_sha256(workdir / CODEC)] if codec is not None and (workdir / CODEC).is_file() else []
-    dataset = [params.dataset.seed, params.dataset.threads, inputs.sha256]
-    made_from = fingerprint("clean diffusion 1", params.sdas.model, params.codec, dataset, sources)
-    seed = derive(params.dataset.seed, "clean diffusion")
-    denoiser, schedule = _new(inputs, params.sdas.model, codec, seed)
-    if is_made(target, made_from) or not denoiser.trained_state():
+    target, model = workdir / CLEAN_DIFFUSION, params.sdas.model
+    made_from = _made_from(inputs, params, codec, workdir)
+    if is_made(target, made_from):
         return
-    trainer = CleanTrainer(denoiser, schedule, params.sdas.model, seed)
-    pool = encode_clean_pool(inputs, params.sdas.model, codec, seed, report)
+    seed = derive(params.dataset.seed, "clean diffusion")
+    denoiser, schedule = _new(inputs, model, codec, seed)
+    if not denoiser.trained_state():
+        return
+    workdir.mkdir(parents=True, exist_ok=True)
+    checkpoint = target.with_suffix(".checkpoint.safetensors")
+    trainer = CleanTrainer(denoiser, schedule, model, seed)
+    pool = encode_clean_pool(inputs, model, codec, seed, report)
     trainer.resume_from(checkpoint, made_from)
     train(trainer, pool, checkpoint, made_from, lambda done, steps: report("training on clean images", done, steps))
     trainer.finish()
     save_file({name: tensor.contiguous() for name, tensor in denoiser.trained_state().items()}, target)
     mark_made(target, made_from)
     checkpoint.unlink(missing_ok=True)
+
+
+def _made_from(inputs: Inputs, params: Params, codec: Codec | None, workdir: Path) -> str:
+    dataset = [params.dataset.seed, params.dataset.threads, inputs.sha256]
+    if codec is None:
+        return fingerprint("clean diffusion 1", params.sdas.model, dataset)
+    fitted = file_sha256(workdir / CODEC) if (workdir / CODEC).is_file() else ""
+    return fingerprint("clean diffusion 1", params.sdas.model, dataset, params.codec, fitted)
 
 
 def load_clean_diffusion(

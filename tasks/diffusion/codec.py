@@ -8,6 +8,7 @@ zero mean and unit variance per channel, which is what the denoiser's noise sche
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ LATENT_CHANNELS = 8
 _UNSHUFFLE = 2
 
 
-class Codec(nn.Module):
+class Codec(nn.Module, ABC):
     """A pair of encoder and decoder with latents normalised per channel."""
 
     latent_mean: Tensor
@@ -42,20 +43,22 @@ class Codec(nn.Module):
         self.register_buffer("latent_mean", torch.zeros(1, latent_channels, 1, 1))
         self.register_buffer("latent_std", torch.ones(1, latent_channels, 1, 1))
 
+    @abstractmethod
     def encode_raw(self, images: Tensor) -> Tensor:
-        raise NotImplementedError
+        """The network's own latents (n, channels, h / 8, w / 8) of images in [-1, 1], not normalised."""
 
+    @abstractmethod
     def decode_raw(self, latents: Tensor) -> Tensor:
-        raise NotImplementedError
+        """Images of the network's own latents."""
 
+    @abstractmethod
     def hidden(self, latents: Tensor) -> Tensor:
         """What the decoder's last convolution is given, from normalised latents."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def last_layer(self) -> nn.Conv2d:
         """The decoder's last convolution; `decode(z)` is `from_last(last_layer(hidden(z)))`."""
-        raise NotImplementedError
 
     def from_last(self, output: Tensor) -> Tensor:
         """The last convolution's output to an image, and `to_last` back."""

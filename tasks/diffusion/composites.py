@@ -12,12 +12,15 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.random import Generator
+from numpy.typing import NDArray
 from scipy import ndimage
 from skimage import transform
 
 from tasks.closeup import magnify_image, magnify_mask, window_for
 from tasks.contracts import CLEAN, Image, InputImage, Mask
 from tasks.diffusion.blending import feather_weights
+from tasks.masks.reference import turn_reference
+from tasks.params import MasksParams
 
 _CLEAN_SHARE = 0.35
 _TRIES = 8
@@ -48,15 +51,18 @@ def flipped(item: TrainingImage, generator: Generator) -> TrainingImage:
     return TrainingImage(image.copy(), mask.copy(), foreground.copy(), item.category, item.defect_type)
 
 
-def composite(defect: TrainingImage, clean: InputImage, generator: Generator) -> TrainingImage | None:
+def composite(
+    defect: TrainingImage, clean: InputImage, masks: MasksParams, generator: Generator
+) -> TrainingImage | None:
     """The defect pasted on a clean image; None when no place inside the foreground was found."""
     size = len(defect.mask)
     for _ in range(_TRIES):
-        motion = _random_motion(defect.mask, generator)
-        mask = transform.warp(defect.mask.astype(np.float32), motion, order=1, preserve_range=True) > 0.5
+        mask, motion = _moved(defect.mask, clean.foreground, masks, generator)
         if mask.sum() < 0.5 * defect.mask.sum() or (mask & ~clean.foreground).any():
             continue
-        moved = transform.warp(defect.image.astype(np.float32), motion, order=1, mode="edge", preserve_range=True)
+        moved = transform.warp(
+            defect.image.astype(np.float32), np.linalg.inv(motion), order=1, mode="edge", preserve_range=True
+        )
         ring = ndimage.binary_dilation(mask, iterations=max(1, _RING * size // 256)) & ~mask
         # Medians: a ring often crosses darker structure that the two photographs do not share.
         gain = np.clip((np.median(clean.image[ring]) + 1) / (np.median(moved[ring]) + 1), *_GAIN)
@@ -68,18 +74,27 @@ def composite(defect: TrainingImage, clean: InputImage, generator: Generator) ->
     return None
 
 
-def _random_motion(mask: Mask, generator: Generator) -> transform.AffineTransform:
-    """A turn, a scaling and mirror images about the mask's centre, then a shift; as the inverse that warp takes."""
+def _moved(
+    mask: Mask, foreground: Mask, masks: MasksParams, generator: Generator
+) -> tuple[Mask, NDArray[np.float64]]:
+    """The mask elsewhere, or turned with the object where its place matters; and the motion (3, 3)."""
+    if masks.placement == "in_place":
+        turned, motion = turn_reference(mask, foreground, generator, masks.scale, masks.rotation)
+        return turned & foreground, motion
+    motion = _random_motion(mask, generator)
+    return transform.warp(mask.astype(np.float32), np.linalg.inv(motion), order=1, preserve_range=True) > 0.5, motion
+
+
+def _random_motion(mask: Mask, generator: Generator) -> NDArray[np.float64]:
+    """A turn, a scaling and mirror images about the mask's centre, then a shift."""
     size = len(mask)
     rows, columns = np.nonzero(mask)
     centre = np.array([columns.mean(), rows.mean()])
     scale = generator.uniform(0.85, 1.15) * generator.choice([-1, 1], 2)
     turn = transform.AffineTransform(rotation=generator.choice(4) * np.pi / 2 + generator.normal(0, 0.2), scale=scale)
     shift = generator.normal(0, size / 8, 2)
-    forward = (
-        transform.AffineTransform(translation=-centre) + turn + transform.AffineTransform(translation=centre + shift)
-    )
-    return forward.inverse
+    whole = transform.AffineTransform(translation=-centre) + turn
+    return (whole + transform.AffineTransform(translation=centre + shift)).params
 
 
 def training_images(
@@ -88,6 +103,7 @@ def training_images(
     count: int,
     composite_share: float,
     close_up_cells: int,
+    masks: MasksParams,
     make_mask: MaskMaker,
     generator: Generator,
 ) -> list[TrainingImage]:
@@ -104,7 +120,7 @@ def training_images(
             group = by_type[types[len(images) % len(types)]]
             made = group[int(generator.integers(len(group)))]
             if generator.uniform() < composite_share:
-                made = composite(made, clean, generator)
+                made = composite(made, clean, masks, generator)
         if made is not None:
             images.append(flipped(magnified(made, close_up_cells), generator))
     return images

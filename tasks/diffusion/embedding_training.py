@@ -81,18 +81,8 @@ def load_embedding(inputs: Inputs, params: Params, workdir: Path) -> tuple[Anoma
 
 def training_of(params: Params) -> TrainingParams:
     """What the shared training loop reads of the system's params; every image keeps its label and its mask."""
-    own = params.anomalydiffusion
-    return TrainingParams(
-        pool_size=own.pool_size,
-        composite_share=own.composite_share,
-        steps=own.embedding_steps,
-        batch_size=own.embedding_batch_size,
-        learning_rate=own.learning_rate,
-        checkpoint_every=own.checkpoint_every,
-        ema_decay=own.ema_decay,
-        label_dropout=0.0,
-        whole_share=0.0,
-    )
+    given = params.anomalydiffusion.training.model_dump()
+    return TrainingParams.model_validate({**given, "label_dropout": 0.0, "whole_share": 0.0})
 
 
 def _made_from(inputs: Inputs, params: Params, workdir: Path) -> str:

@@ -176,6 +176,7 @@ def pool_images(
             share,
             training.composite_share,
             params.paint.close_up_cells,
+            params.masks,
             make_mask,
             numpy_generator(derive(seed, f"pool {category}")),
         )
@@ -206,7 +207,7 @@ def _mask_maker(inputs: Inputs, params: Params, workdir: Path) -> MaskMaker:
 
 def _new_denoiser(codec: Codec, table: LabelTable, params: Params, seed: int) -> tuple[Denoiser, DDPMScheduler]:
     if params.denoiser.kind == "pretrained":
-        return load_backbone(params.denoiser.path, table, params.paint.prompt)
+        return load_backbone(params.denoiser.path, table, params.paint.prompt, seed)
     return build_embedded(params.denoiser, codec.latent_channels, len(table), seed), training_schedule()
 
 

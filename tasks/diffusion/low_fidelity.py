@@ -1,4 +1,4 @@
-"""Low-Fidelity Selection (DefectFill, CVPR 2025): of several painted candidates keep the one least like the clean image.
+"""Low-Fidelity Selection (DefectFill, CVPR 2025): of several painted candidates keep the one least like the clean one.
 
 A painter that inpaints tends to mend: some of its candidates are the clean surface again, and a dataset of those has
 labels without defects. The measure is LPIPS to the clean image, its mean inside the mask.

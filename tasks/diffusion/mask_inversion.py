@@ -90,7 +90,7 @@ def generate_masks(inputs: Inputs, params: Params, workdir: Path, report: Report
         return []
     fitting.fit_codec(inputs, params, workdir, report)
     seed = derive(params.dataset.seed, "mask inversion")
-    model = _new_model(fitting.load_fitted_codec(params, workdir), references, params, seed)
+    model = new_model(fitting.load_fitted_codec(params, workdir), references, params, seed)
     _train(model, references, params, workdir, seed, report)
     masks = []
     for label, pair in enumerate(model.table.pairs):
@@ -133,7 +133,7 @@ def draw_pictures(model: MaskModel, label: int, size: int, seed: int) -> Iterato
         yield from pictures.numpy()
 
 
-def _new_model(codec: Codec, references: Sequence[ReferenceMask], params: Params, seed: int) -> MaskModel:
+def new_model(codec: Codec, references: Sequence[ReferenceMask], params: Params, seed: int) -> MaskModel:
     table = LabelTable(tuple(sorted({(known.category, known.defect_type) for known in references})))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

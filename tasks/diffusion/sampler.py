@@ -1,5 +1,10 @@
 """AdaBLDM's inference (arXiv 2402.19330): a free stage, latent-space editing, image-space editing.
 
+The clean surroundings enter at each step's noise level: in latent space as q(E(x), t) beside the dilated mask, then in
+image space, where x is pasted around the mask of the decoded estimate. The paper noises what it encodes from that anew,
+whereby small defects fade and a little noise is left in the end. Here the step's prediction is exchanged for the one
+that leads to the edited estimate: the last step ends in it, and nothing but the edit decides.
+
 Guidance runs between the defect and the clean label and inside the mask only,
     v = v_clean + (1 + (g - 1) m) (v_defect - v_clean),
 so that the strength g orders how visible the defect is and leaves the rest alone; guidance between the label and no
@@ -17,8 +22,11 @@ from torch import Tensor
 from tasks.diffusion.blending import blend, cells_of
 from tasks.diffusion.codec import Codec
 from tasks.diffusion.denoiser import Condition, Denoiser, make_condition
-from tasks.diffusion.schedule import add_noise, predicted_clean, sampling_schedule
+from tasks.diffusion.schedule import add_noise, added_noise, predicted_clean, sampling_schedule, training_target
 from tasks.system_params import AdaBLDMParams
+
+_REACH = 2
+"""Cells by which the mask is dilated on the latent grid: the paper's 5 x 5."""
 
 
 @dataclass(frozen=True)
@@ -63,25 +71,23 @@ def paint_latents(
     """Latents (n, channels, h, w) of the edited images, from pure noise and deterministic in `edit`."""
     with torch.autocast(edit.cleans.device.type, torch.bfloat16):
         clean_latents = codec.encode(edit.cleans).float()
-    cells = cells_of(edit.masks)
-    condition = make_condition(clean_latents, edit.trimaps, edit.defect_labels)
+    cells = cells_of(edit.masks, _REACH)
+    condition = make_condition(clean_latents, edit.trimaps, edit.defect_labels, _REACH)
     clean_condition = condition.without_defect(edit.clean_labels)
     scale = 1 + (edit.strengths.view(-1, 1, 1, 1) - 1) * cells
     scheduler = sampling_schedule(schedule, params.scheduler, params.steps)
-    latents = edit.noise
+    latents, stage = edit.noise, "free"
     for step, timestep in enumerate(scheduler.timesteps):
-        timesteps = timestep.expand(len(latents))
-        stage = stage_of(step, params)
-        if stage != "free":
-            # The clean latents at this noise level, with the sample's own noise: no fresh randomness enters.
+        timesteps, stage = timestep.expand(len(latents)), stage_of(step, params)
+        if stage == "latent":
             latents = blend(latents, add_noise(schedule, clean_latents, edit.noise, timesteps), cells)
         prediction = guided_prediction(denoiser, latents, timesteps, condition, clean_condition, scale)
         if stage == "image":
-            estimate = predicted_clean(schedule, latents, prediction, timesteps)
-            kept = keep_clean_pixels(codec, estimate, edit)
-            prediction = _prediction_for(schedule, latents, kept, timesteps)
+            kept = keep_clean_pixels(codec, predicted_clean(schedule, latents, prediction, timesteps), edit)
+            noise = added_noise(schedule, latents, kept, timesteps)
+            prediction = training_target(schedule, kept, noise, timesteps)
         latents = scheduler.step(prediction, timestep, latents, return_dict=False)[0]
-    return blend(latents, clean_latents, cells)
+    return latents if stage == "free" else blend(latents, clean_latents, cells)
 
 
 def keep_clean_pixels(codec: Codec, latents: Tensor, edit: Edit) -> Tensor:
@@ -90,12 +96,3 @@ def keep_clean_pixels(codec: Codec, latents: Tensor, edit: Edit) -> Tensor:
         pixels = blend(codec.decode(latents).float().clamp(-1, 1), edit.cleans, edit.masks)
         return codec.encode(pixels).float()
 
-
-def _prediction_for(schedule: DDPMScheduler, noisy: Tensor, clean: Tensor, timesteps: Tensor) -> Tensor:
-    """The prediction at z_t whose estimate of z_0 is `clean`: the solver then steps there, with no noise left over."""
-    alpha_bar = schedule.alphas_cumprod[timesteps].view(-1, 1, 1, 1)
-    signal, sigma = alpha_bar.sqrt(), (1 - alpha_bar).sqrt().clamp_min(1e-4)
-    noise = (noisy - signal * clean) / sigma
-    if schedule.config.prediction_type == "epsilon":
-        return noise
-    return signal * noise - sigma * clean

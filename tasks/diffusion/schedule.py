@@ -52,6 +52,12 @@ def add_noise(schedule: DDPMScheduler, clean: Tensor, noise: Tensor, timesteps: 
     return signal * clean + sigma * noise
 
 
+def added_noise(schedule: DDPMScheduler, noisy: Tensor, clean: Tensor, timesteps: Tensor) -> Tensor:
+    """The noise by which `clean` becomes z_t: the inverse of `add_noise`."""
+    signal, sigma = signal_and_noise(schedule, timesteps)
+    return (noisy - signal * clean) / sigma.clamp_min(1e-4)
+
+
 def training_target(schedule: DDPMScheduler, clean: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
     """What the denoiser is to predict: the noise, or v = sqrt(alpha_bar) * noise - sqrt(1 - alpha_bar) * clean."""
     if schedule.config.prediction_type == "epsilon":
@@ -61,7 +67,7 @@ def training_target(schedule: DDPMScheduler, clean: Tensor, noise: Tensor, times
 
 
 def predicted_clean(schedule: DDPMScheduler, noisy: Tensor, prediction: Tensor, timesteps: Tensor) -> Tensor:
-    """The estimate of z_0 that a prediction at z_t stands for."""
+    """The estimate of z_0 that a prediction at z_t stands for: the inverse of `training_target`."""
     signal, sigma = signal_and_noise(schedule, timesteps)
     if schedule.config.prediction_type == "epsilon":
         return (noisy - sigma * prediction) / signal.clamp_min(1e-4)

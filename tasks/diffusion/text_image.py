@@ -94,9 +94,9 @@ class PretrainedTextImage(TextImage):
         side = self.clip.config.vision_config.image_size
         fitted = functional.interpolate(images, size=(side, side), mode="bicubic", antialias=True)
         pixels = ((fitted + 1) / 2 - self.mean) / self.std
-        return functional.normalize(self.clip.get_image_features(pixel_values=pixels), dim=-1)
+        return functional.normalize(self.clip.get_image_features(pixel_values=pixels).pooler_output, dim=-1)
 
     @torch.no_grad()
     def of_texts(self, texts: Sequence[str]) -> Tensor:
         tokens = self._tokenizer(list(texts), padding=True, truncation=True, return_tensors="pt")
-        return functional.normalize(self.clip.get_text_features(**tokens), dim=-1)
+        return functional.normalize(self.clip.get_text_features(**tokens).pooler_output, dim=-1)

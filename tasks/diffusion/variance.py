@@ -6,62 +6,105 @@ The chain of T steps is respaced to a few, its betas re-derived; no noise enters
 wholly take back the noise that it does not expect, so texture and structure drift off the normal ones, more of it the
 larger s is; s = 0 is the ordinary ancestral sampler. sigma_t^2 is the posterior's fixed variance (DDPM's
 beta-tilde); RealNet's network predicts it between that and beta.
+
+sqrt(1 + s) eps is drawn here as eps_1 + sqrt(s) eps_2, which has the same law and lets a sample be anchored: a twin chain
+with eps_1 alone is led back to a given image by the true posterior mean (CycleDiffusion, Wu and De la Torre,
+ICCV 2023), and what the denoiser's mean lacks to that is added to the sample's. The sample then is the given image at
+s = 0, whatever the denoiser has left to learn, and beyond that drifts from it by s alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from diffusers import DDPMScheduler
 from torch import Tensor
 
-from tasks.diffusion.schedule import add_noise
+from tasks.diffusion.schedule import add_noise, predicted_clean
 
 Prediction = Callable[[Tensor, Tensor], Tensor]
 """(noisy (n, channels, h, w), timesteps (n,)) -> what the schedule's denoiser predicts."""
 
 
-class InflatedScheduler(DDPMScheduler):
-    """diffusers' ancestral sampler with the variance (1 + s) sigma^2."""
+@dataclass(frozen=True)
+class ReverseStep:
+    """q(x_{t-1} | x_t, x_0), of mean clean_share x_0 + noisy_share x_t (DDPM, arXiv 2006.11239, equations 6 and 7)."""
 
-    strengths: Tensor = torch.zeros(())
-    """s: of the shape (n, 1, 1, 1) one for each sample."""
+    timestep: Tensor
+    clean_share: Tensor
+    noisy_share: Tensor
+    sigma: Tensor
+    """0 at the last step."""
 
-    def _get_variance(self, *arguments: object, **options: object) -> Tensor:
-        return (1 + self.strengths) * super()._get_variance(*arguments, **options)
+    def mean(self, clean: Tensor, noisy: Tensor) -> Tensor:
+        return self.clean_share * clean + self.noisy_share * noisy
 
 
-def inflated_schedule(schedule: DDPMScheduler, steps: int, strengths: Tensor, clip: bool = False) -> InflatedScheduler:
-    """The schedule respaced to `steps` steps from the last timestep to 0, with a strength for each of (n,) samples.
+def reverse_steps(schedule: DDPMScheduler, steps: int, start: float = 1.0) -> list[ReverseStep]:
+    """The chain respaced to `steps` steps from the last timestep to 0; of them the last `start` (0 to 1), at least one."""
+    respaced = DDPMScheduler.from_config(schedule.config, timestep_spacing="linspace")
+    respaced.set_timesteps(steps)
+    left = respaced.timesteps[-max(1, round(start * steps)) :]
+    after = torch.cat([schedule.alphas_cumprod[left[1:]], torch.ones(1)])
+    return [_step(time, schedule.alphas_cumprod[time], then) for time, then in zip(left, after, strict=True)]
 
-    `clip`: hold every estimate of x_0 in [-1, 1], as pixels are.
-    """
-    inflated = InflatedScheduler.from_config(
-        schedule.config, variance_type="fixed_small", timestep_spacing="linspace", clip_sample=clip
+
+def _step(timestep: Tensor, now: Tensor, then: Tensor) -> ReverseStep:
+    """`now`, `then`: alpha_bar before and after the step."""
+    alpha = now / then
+    beta = 1 - alpha
+    return ReverseStep(
+        timestep,
+        clean_share=then**0.5 * beta / (1 - now),
+        noisy_share=alpha**0.5 * (1 - then) / (1 - now),
+        sigma=((1 - then) / (1 - now) * beta) ** 0.5,
     )
-    inflated.set_timesteps(steps)
-    inflated.strengths = strengths.view(-1, 1, 1, 1)
-    return inflated
 
 
-def remaining_timesteps(schedule: DDPMScheduler, start: float) -> Tensor:
-    """The last `start` (0 to 1) of the respaced timesteps, at least one."""
-    return schedule.timesteps[-max(1, round(start * len(schedule.timesteps))) :]
+@dataclass(frozen=True)
+class Randomness:
+    """One generator a sample for each of the two parts of the noise: a sample never depends on its companions."""
+
+    ordinary: Sequence[torch.Generator]
+    inflating: Sequence[torch.Generator]
 
 
-@torch.no_grad()
-def sample_from(
-    predict: Prediction, schedule: DDPMScheduler, cleans: Tensor, start: float, generators: Sequence[torch.Generator]
-) -> Tensor:
-    """Samples (n, channels, h, w) that begin as `cleans` with the noise that is left when `start` of the chain is.
+@dataclass(frozen=True)
+class InflatedSampler:
+    predict: Prediction
+    schedule: DDPMScheduler
+    steps: int
+    start: float = 1.0
+    """The share of the chain that is run."""
+    anchored: bool = False
+    """Whether a sample of strength 0 is the image that it began as."""
+    clip: bool = False
+    """Whether every estimate of x_0 is held in [-1, 1], as pixels are."""
 
-    `generators`: one a sample; it holds all of the sample's randomness.
-    """
-    timesteps = remaining_timesteps(schedule, start)
-    noise = torch.stack([torch.randn(cleans.shape[1:], generator=generator) for generator in generators])
-    sample = add_noise(schedule, cleans, noise, timesteps[:1].expand(len(cleans)))
-    for timestep in timesteps:
-        prediction = predict(sample, timestep.expand(len(sample)))
-        sample = schedule.step(prediction, timestep, sample, generator=list(generators), return_dict=False)[0]
-    return sample
+    @torch.no_grad()
+    def sample(self, cleans: Tensor, strengths: Tensor, randomness: Randomness) -> Tensor:
+        """Samples (n, channels, h, w) that begin as `cleans` with the noise at the chain's start; strengths (n,)."""
+        steps = reverse_steps(self.schedule, self.steps, self.start)
+        excess = strengths.view(-1, 1, 1, 1).sqrt()
+        noise = _noise(cleans, randomness.ordinary)
+        sample = twin = add_noise(self.schedule, cleans, noise, steps[0].timestep.expand(len(cleans)))
+        for step in steps:
+            noise = step.sigma * _noise(cleans, randomness.ordinary)
+            mean = step.mean(self._estimate(sample, step), sample)
+            if self.anchored:
+                mean = mean + step.clean_share * (cleans - self._estimate(twin, step))
+                twin = step.mean(cleans, twin) + noise
+            sample = mean + (noise + excess * step.sigma * _noise(cleans, randomness.inflating))
+        return sample
+
+    def _estimate(self, noisy: Tensor, step: ReverseStep) -> Tensor:
+        """Of x_0."""
+        timesteps = step.timestep.expand(len(noisy))
+        estimate = predicted_clean(self.schedule, noisy, self.predict(noisy, timesteps), timesteps)
+        return estimate.clamp(-1, 1) if self.clip else estimate
+
+
+def _noise(like: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
+    return torch.stack([torch.randn(like.shape[1:], generator=generator) for generator in generators])

@@ -10,12 +10,13 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
-from tasks.contracts import TEST, TRAIN, InputImage, SkippedInput
+from tasks.contracts import TEST, TRAIN, Image, InputImage, Mask, SkippedInput
 from tasks.folders import begin, swap_in
 from tasks.inputs.checks import check_inputs
-from tasks.inputs.foreground import ForegroundModel, find_foreground, learn_foreground
+from tasks.inputs.foreground import find_foreground, learn_foreground
 from tasks.inputs.listing import source_name
 from tasks.inputs.opening import OpenedImage, open_listings
 from tasks.inputs.readers import list_source
@@ -29,6 +30,7 @@ _LEARNED_FROM = 32
 """Clean images a category's foreground is learned from, evenly spaced."""
 
 Counts = dict[str, dict[str, dict[str, int]]]
+FindForeground = Callable[[Image], Mask]
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ def build_inputs(params: Params, root: Path, out: Path, progress: Progress | Non
     splits = {each.opened.image_id: each.split for each in placed}
     warnings = [line for listing in listings for line in listing.warnings] + check_inputs(opened.images, splits)
     building = begin(out)
-    sha256 = _write(placed, building, lambda done: tell(total - len(placed) + done, total))
+    sha256 = _write(placed, params, building, lambda done: tell(total - len(placed) + done, total))
     report = InputsReport(opened.skipped, tuple(warnings), _counts(placed), sha256)
     write_json(building / REPORT, asdict(report))
     swap_in(building, out)
@@ -80,35 +82,45 @@ def _place(images: Sequence[OpenedImage], params: Params) -> list[_Placed]:
     return [_Placed(image, group, splits[group]) for group, members in groups.items() for image in members]
 
 
-def _write(placed: Sequence[_Placed], folder: Path, tell: Callable[[int], None]) -> str:
+def _write(placed: Sequence[_Placed], params: Params, folder: Path, tell: Callable[[int], None]) -> str:
     categories: dict[str, list[_Placed]] = defaultdict(list)
     for each in sorted(placed, key=lambda each: each.opened.image_id):
         categories[each.opened.listed.category].append(each)
     entries: dict[str, dict[str, str]] = {}
     for category, members in sorted(categories.items()):
-        entries |= write_category(folder, category, _packed(members, len(entries), tell))
+        entries |= write_category(folder, category, _packed(members, params, len(entries), tell))
     return write_splits(folder, entries)
 
 
-def _packed(members: Sequence[_Placed], before: int, tell: Callable[[int], None]) -> Iterator[PackedImage]:
+def _packed(
+    members: Sequence[_Placed], params: Params, before: int, tell: Callable[[int], None]
+) -> Iterator[PackedImage]:
     """The images of one category, each with its foreground; `before` are done already."""
-    model = _learn(members)
+    find = _learn(members, params)
     with ThreadPoolExecutor() as pool:
-        for number, packed in enumerate(pool.map(lambda each: _pack(each, model), members), start=before + 1):
+        for number, packed in enumerate(pool.map(lambda each: _pack(each, find), members), start=before + 1):
             yield packed
             tell(number)
 
 
-def _learn(members: Sequence[_Placed]) -> ForegroundModel:
+def _learn(members: Sequence[_Placed], params: Params) -> FindForeground:
     clean = [each.opened for each in members if each.opened.listed.is_clean and each.split == TRAIN]
-    step = -(-len(clean) // _LEARNED_FROM)
-    return learn_foreground([decode_image(image.image) for image in clean[::step]], clean[0].source.foreground)
+    kind = clean[0].source.foreground
+    images = [decode_image(each.image) for each in clean[:: -(-len(clean) // _LEARNED_FROM)]]
+    if kind != "learned":
+        return partial(find_foreground, model=learn_foreground(images, kind))
+    # Imported here, for torch takes seconds and most sources do without it.
+    from tasks.arithmetic import fix_arithmetic
+    from tasks.inputs.foreground_learned import find_by_cells, learn_cells
+
+    fix_arithmetic(params)
+    return partial(find_by_cells, model=learn_cells(images))
 
 
-def _pack(placed: _Placed, model: ForegroundModel) -> PackedImage:
+def _pack(placed: _Placed, find: FindForeground) -> PackedImage:
     opened, listed = placed.opened, placed.opened.listed
     image = decode_image(opened.image)
-    foreground = find_foreground(image, model)
+    foreground = find(image)
     finished = InputImage(
         image_id=listed.image_id,
         category=listed.category,

@@ -83,7 +83,7 @@ def find_foreground(image: Image, model: ForegroundModel) -> Mask:
     found = _object(relative, model.level)
     if model.outline is not None:
         found |= model.outline
-    return found if _PLAUSIBLE[0] <= found.mean() <= _PLAUSIBLE[1] else whole
+    return or_whole(found)
 
 
 def _common_outline(average: Grey, relative: Sequence[Grey], level: float) -> Mask | None:
@@ -95,7 +95,17 @@ def _common_outline(average: Grey, relative: Sequence[Grey], level: float) -> Ma
 
 def _object(relative: Grey, level: float) -> Mask:
     background = _open(relative < level, round(_OPENING * len(relative)))
+    return solid(background)
+
+
+def solid(background: Mask) -> Mask:
+    """The object before this background: what the background encloses belongs to it, small pieces do not."""
     return _large_pieces(~_touching_border(background))
+
+
+def or_whole(found: Mask) -> Mask:
+    """The foreground that was found; all True where it is too small or too large to be one."""
+    return found if _PLAUSIBLE[0] <= found.mean() <= _PLAUSIBLE[1] else np.ones_like(found)
 
 
 def _grey(image: Image) -> Grey:

@@ -26,9 +26,7 @@ SCAR_WIDTH, SCAR_LENGTH = (2.0, 16.0), (10.0, 25.0)
 MAX_TURN = math.pi / 4
 
 
-def box_mask(
-    size: int, generator: np.random.Generator, min_area: float, max_area: float, reach: float = 1.0
-) -> Mask:
+def box_mask(size: int, generator: np.random.Generator, min_area: float, max_area: float, reach: float = 1.0) -> Mask:
     """One patch or scar for an image of `size` pixels a side, cropped to itself.
 
     `min_area` and `max_area` are shares of the image and bind patches beyond CutPaste's own limits. `reach` scales a

@@ -16,7 +16,7 @@ from tasks.inputs.store import Inputs
 from tasks.masks.boxes import box_mask
 from tasks.masks.perlin import perlin_mask, pick_blobs
 from tasks.masks.place import cut_mask, place_mask
-from tasks.masks.reference import warp_reference
+from tasks.masks.reference import turn_reference, warp_reference
 from tasks.masks.strokes import stroke_mask
 from tasks.params import MasksParams
 from tasks.seeds import derive, numpy_generator
@@ -25,6 +25,8 @@ STROKES, PERLIN, REFERENCE, BOXES, LEARNED = "strokes", "perlin", "reference", "
 
 CUT_SHARE = 0.35
 """Of the strokes, those that may run off the object; the others end inside it."""
+MOST = 0.9
+"""Of a mask turned in place that has to lie on the object; what does not is cut off."""
 LEAST_REACH = 0.3
 """Strokes are shortened down to this over the tries, for foregrounds too narrow for a long one."""
 
@@ -114,6 +116,10 @@ def _draw_reference(
     if not pool:
         return None
     reference = pool[generator.integers(len(pool))]
+    if params.placement == "in_place":
+        turned, motion = turn_reference(reference.mask, foreground, generator, params.scale, params.rotation)
+        kept = turned & foreground
+        return DrawnMask(kept, REFERENCE, reference.reference_id, motion) if kept.sum() > MOST * turned.sum() else None
     shape, motion = warp_reference(reference.mask, generator, params.scale, params.rotation)
     placed = place_mask(shape, foreground, generator, params.max_tries)
     if placed is None:

@@ -1,7 +1,7 @@
 """learned_masks.parquet: masks that a generator made once, in training, to be placed like real ones in any sample.
 
-In: the masks of AnomalyDiffusion's or VQ-Transformer's mask generator. Out: references of the source `learned`, for every
-synthesis system. A bank, and not a generator at hand, so that drawing a mask needs no network.
+In: the masks of AnomalyDiffusion's or VQ-Transformer's mask generator. Out: references of the source `learned`, for
+every synthesis system. A bank, and not a generator at hand, so that drawing a mask needs no network.
 """
 
 from __future__ import annotations

@@ -41,3 +41,28 @@ def warp_reference(
     shape = turned >= min(COVERAGE, float(turned.max()))
     top, left = np.flatnonzero(shape.any(axis=1))[0], np.flatnonzero(shape.any(axis=0))[0]
     return crop(shape), (motion + SimilarityTransform(translation=(-left, -top))).params
+
+
+def turn_reference(
+    mask: Mask, foreground: Mask, generator: np.random.Generator, scale: tuple[float, float], rotation: float
+) -> tuple[Mask, NDArray[np.float64]]:
+    """`mask` where it was, scaled about its own middle and turned about the foreground's, and that motion.
+
+    Both are of one size; the result is not cropped. For parts that all lie in one pose.
+    """
+    own, middle = _middle(mask), _middle(foreground)
+    motion = (
+        SimilarityTransform(translation=-own)
+        + SimilarityTransform(scale=generator.uniform(*scale))
+        + SimilarityTransform(translation=own - middle)
+        + SimilarityTransform(rotation=np.deg2rad(generator.uniform(-rotation, rotation)))
+        + SimilarityTransform(translation=middle)
+    )
+    turned = warp(mask.astype(np.float64), motion.inverse, order=1)
+    return turned >= min(COVERAGE, float(turned.max()) or 1.0), motion.params
+
+
+def _middle(mask: Mask) -> NDArray[np.float64]:
+    """(column, row) of the middle of a mask's bounding box."""
+    lines = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
+    return np.array([(line[0] + line[-1]) / 2 for line in lines])

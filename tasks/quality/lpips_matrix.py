@@ -87,7 +87,7 @@ def cross_lpips(first: FeatureRows, second: FeatureRows) -> NDArray[np.float32]:
 
 
 def pairwise_lpips(images: FeatureRows, numbers: Sequence[int] | None = None) -> NDArray[np.float32]:
-    """The LPIPS of each image to each other one, symmetric with zeros on its diagonal; of those of `numbers`, or all."""
+    """The LPIPS between all images, or those of `numbers`: symmetric, with zeros on the diagonal."""
     numbers = range(len(images)) if numbers is None else numbers
     matrix = np.empty((len(numbers), len(numbers)), np.float32)
     for down, rows in images.blocks(numbers):

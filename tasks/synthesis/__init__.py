@@ -33,6 +33,13 @@ SYSTEMS = {
     "anomalydiffusion": Entry(
         "tasks.synthesis.anomalydiffusion", (_CODEC, _PSEUDO, "backbone.safetensors", "anomaly_embedding.safetensors")
     ),
+    "anomalyany": Entry(
+        "tasks.synthesis.anomalyany",
+        (_CODEC, _PSEUDO, "backbone.safetensors", "text_image.safetensors", "descriptions.json"),
+    ),
+    "inpaint_lora": Entry(
+        "tasks.synthesis.inpaint_lora", (_CODEC, _PSEUDO, "backbone.safetensors", "inpaint_lora.safetensors")
+    ),
 }
 """By the name in params: a key of `paint.systems`, and the name of the system's block."""
 

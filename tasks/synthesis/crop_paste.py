@@ -32,8 +32,8 @@ from tasks.synthesis.protocol import Painted
 
 Matrix = NDArray[np.float64]
 
-_GAIN = (0.4, 2.5)
-"""By which factor the exposure is changed at most."""
+_LOCAL = 1.4
+"""By which factor the surface around a defect may differ from its whole object; beyond it, other things lie there."""
 _MIRRORS = 3
 """Reflections at a defect's outline by which its inside is extended."""
 
@@ -46,7 +46,7 @@ class Cut:
     image: Image
     mask: Mask
     surface: float
-    """The median grey level of the object around the defect."""
+    """The grey level of the object around the defect."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def _crop_and_paste(cuts: Mapping[str, Cut], place: Place, keep_exposure: bool) 
     gain = 1.0
     if not keep_exposure:
         surface = _surface(image, mask, place.clean.foreground)
-        gain = float(np.clip((surface + 1) / (cut.surface + 1), *_GAIN))
+        gain = (surface + 1) / (cut.surface + 1)
     return laid_over(image, picture * np.float32(gain), mask, place.spec.strength)
 
 
@@ -159,8 +159,8 @@ def extended(image: Image, mask: Mask) -> Image:
 
 
 def _surface(image: Image, mask: Mask, foreground: Mask) -> float:
-    """The median grey level of the object next to the mask; of whatever is there, where that is no object."""
-    ring = ring_around(mask)
-    if not ring.any():
-        return float(np.median(image))
-    return float(np.median(image[ring & foreground if (ring & foreground).any() else ring]))
+    """The median grey level next to the mask, held near to that of the whole object."""
+    whole, ring = foreground & ~mask, ring_around(mask) & foreground
+    level = float(np.median(image[whole if whole.any() else ~mask])) if not mask.all() else float(np.median(image))
+    around = float(np.median(image[ring])) if ring.any() else level
+    return float(np.clip(around, level / _LOCAL, level * _LOCAL))

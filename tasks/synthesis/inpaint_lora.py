@@ -32,6 +32,7 @@ from tasks.diffusion.resumable import train
 from tasks.diffusion.schedule import sampling_schedule
 from tasks.diffusion.training import encode_pool
 from tasks.inputs.store import Inputs
+from tasks.masks.pseudo_store import PSEUDO_MASKS
 from tasks.params import Params, fingerprint
 from tasks.products import file_sha256, is_made, mark_made
 from tasks.progress import Report
@@ -67,7 +68,7 @@ def fit(inputs: Inputs, params: Params, workdir: Path, report: Report) -> None:
     images = fitting.pool_images(inputs, params, chosen, workdir, seed, report)
     pool = encode_pool(model.codec, images, model.table, lambda done, n: report("encoding training images", done, n))
     trainer.resume_from(checkpoint, made_from)
-    train(trainer, pool, checkpoint, made_from, lambda done, steps: report("training the few-shot painter", done, steps))
+    train(trainer, pool, checkpoint, made_from, lambda done, n: report("training the few-shot painter", done, n))
     trainer.finish()
     save_file({name: tensor.contiguous() for name, tensor in model.network.trained_state().items()}, target)
     mark_made(target, made_from)
@@ -140,7 +141,7 @@ def _seed(params: Params) -> int:
 
 
 def _made_from(inputs: Inputs, params: Params, workdir: Path) -> str:
-    names = (fitting.CODEC, fitting.BACKBONE, fitting.PSEUDO_MASKS)
+    names = (fitting.CODEC, fitting.BACKBONE, PSEUDO_MASKS)
     files = {name: file_sha256(workdir / name) for name in names if (workdir / name).is_file()}
     dataset = [params.dataset.seed, params.dataset.threads, inputs.sha256, params.paint.close_up_cells]
     return fingerprint("inpaint_lora 1", params.inpaint_lora.training, params.backbone, params.masks, *dataset, files)

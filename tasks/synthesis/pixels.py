@@ -46,4 +46,5 @@ def bounding_box(mask: Mask) -> tuple[int, int, int, int]:
 
 def ring_around(mask: Mask) -> Mask:
     """The surface next to a mask, a 25th of the image wide."""
-    return ndimage.distance_transform_edt(~mask) <= max(2, len(mask) // 25) & ~mask
+    near: Mask = ndimage.distance_transform_edt(~mask) <= max(2, len(mask) // 25)
+    return near & ~mask

@@ -26,7 +26,7 @@ from tasks.diffusion.clean_diffusion import CleanDenoiser
 from tasks.diffusion.clean_training import fit_clean_diffusion, load_clean_diffusion, to_space
 from tasks.diffusion.codec import Codec
 from tasks.diffusion.codec_training import to_tensor
-from tasks.diffusion.variance import inflated_schedule, sample_from
+from tasks.diffusion.variance import InflatedSampler, Randomness
 from tasks.inputs.store import Inputs
 from tasks.params import Params
 from tasks.progress import Report
@@ -88,14 +88,19 @@ def anomalous(model: Model, places: Sequence[Place], cleans: Tensor, params: Par
     """A for each place, (n, channels, h, w) in the model's space, as `cleans`."""
     categories = torch.tensor([model.categories.index(place.clean.category) for place in places])
     strengths = torch.tensor([place.spec.strength for place in places])
-    schedule = inflated_schedule(model.schedule, params.sdas.steps, strengths, clip=model.codec is None)
-    generators = [torch_generator(derive(place.spec.seed, "anomaly")) for place in places]
+    randomness = Randomness(_generators(places, "sample"), _generators(places, "inflate"))
 
     def predict(noisy: Tensor, timesteps: Tensor) -> Tensor:
         with torch.autocast(noisy.device.type, torch.bfloat16):
             return model.denoiser(noisy, timesteps, categories).float()
 
-    return sample_from(predict, schedule, cleans, params.sdas.start, generators)
+    sdas = params.sdas
+    sampler = InflatedSampler(predict, model.schedule, sdas.steps, sdas.start, sdas.anchored, clip=model.codec is None)
+    return sampler.sample(cleans, strengths, randomness)
+
+
+def _generators(places: Sequence[Place], purpose: str) -> list[torch.Generator]:
+    return [torch_generator(derive(place.spec.seed, purpose)) for place in places]
 
 
 def _opacity(place: Place, limits: tuple[float, float]) -> float:

@@ -1,8 +1,9 @@
 """The patch discriminator of a VQGAN, its hinge losses, its adaptive weight and its augmentation.
 
-In: images and their reconstructions. Out: how real each patch looks, and the weight of that verdict. Taming Transformers
-(arXiv 2012.09841): a PatchGAN of three layers (Isola et al., arXiv 1611.07004), lambda of eq. 7. DiffAugment (Zhao et al.,
-arXiv 2006.10738) lets it learn from a few hundred photographs without learning them by heart.
+In: images and their reconstructions. Out: how real each patch looks, and the weight of that verdict. Taming
+Transformers (arXiv 2012.09841): a PatchGAN of three layers (Isola et al., arXiv 1611.07004), lambda of eq. 7.
+DiffAugment (Zhao et al., arXiv 2006.10738) lets it learn from a few hundred photographs without learning them by
+heart.
 """
 
 from __future__ import annotations

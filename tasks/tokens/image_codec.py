@@ -1,8 +1,8 @@
 """Images to a grid of tokens and back: the two kinds of VQGAN behind one class.
 
-The embedded kind is this project's codec with a codebook between encoder and decoder (see `vqgan_training`): what the
-codec has learned of surfaces need not be learned again. The pretrained kind is a folder or hub name of diffusers'
-`VQModel`, taken as it is.
+The embedded kind is the dataset's codec with a codebook between encoder and decoder: what the codec has learned of
+surfaces need not be learned again, and the first few hundred vectors already make a codebook of nearly 29 dB. The
+pretrained kind is a folder or hub name of diffusers' `VQModel`, taken as it is.
 """
 
 from __future__ import annotations
@@ -15,9 +15,12 @@ from diffusers import VQModel
 from torch import Tensor, nn
 
 from tasks.contracts import DefectoryError
-from tasks.diffusion.codec import FACTOR, Codec, EmbeddedCodec, read_safetensors
-from tasks.system_params import VQTransformerParams
-from tasks.tokens.quantiser import Quantised, Quantiser
+from tasks.diffusion.codec import FACTOR, Codec, read_safetensors
+from tasks.tokens.quantiser import Quantiser
+
+_DEPTH = 3.0
+"""About the length of a latent vector: directions then tell as much of its length as of its direction."""
+_SHALLOWEST = 1e-2
 
 
 class ImageCodec(nn.Module):
@@ -35,24 +38,23 @@ class ImageCodec(nn.Module):
 
 
 class EmbeddedImageCodec(ImageCodec):
-    """The project's codec, its latents quantised."""
+    """A codec whose latents are quantised."""
 
     factor = FACTOR
 
-    def __init__(self, codec: Codec, codebook_size: int, code_dim: int) -> None:
+    def __init__(self, codec: Codec, codebook_size: int) -> None:
         super().__init__()
         self.codec = codec
         self.codebook_size = codebook_size
-        self.to_code = nn.Conv2d(codec.latent_channels, code_dim, 1)
-        self.from_code = nn.Conv2d(code_dim, codec.latent_channels, 1)
-        self.quantiser = Quantiser(codebook_size, code_dim)
+        self.quantiser = Quantiser(codebook_size, codec.latent_channels + 1)
 
     def vectors(self, images: Tensor) -> Tensor:
-        """What is to be quantised: (n, code_dim, h / 8, w / 8)."""
-        return self.to_code(self.codec.encode(images))
+        """What is to be quantised: (n, latent_channels + 1, h / 8, w / 8)."""
+        return lift(self.codec.encode(images))
 
-    def rebuild(self, quantised: Quantised) -> Tensor:
-        return self.codec.decode(self.from_code(quantised.codes))
+    def rebuild(self, codes: Tensor) -> Tensor:
+        """Codes (n, latent_channels + 1, h / 8, w / 8) to images."""
+        return self.codec.decode(lower(codes))
 
     @property
     def last_layer(self) -> nn.Conv2d:
@@ -65,7 +67,7 @@ class EmbeddedImageCodec(ImageCodec):
 
     @torch.no_grad()
     def decode(self, ids: Tensor) -> Tensor:
-        return self.codec.decode(self.from_code(self.quantiser.lookup(ids)))
+        return self.rebuild(self.quantiser.lookup(ids))
 
 
 class PretrainedImageCodec(ImageCodec):
@@ -91,26 +93,30 @@ class PretrainedImageCodec(ImageCodec):
         return images
 
 
-def new_image_codec(params: VQTransformerParams, codec: Codec | None = None) -> EmbeddedImageCodec:
-    """An embedded one, its convolutions those of `codec`, its codebook still empty."""
-    return EmbeddedImageCodec(codec or EmbeddedCodec(), params.codebook_size, params.code_dim)
+def lift(latents: Tensor) -> Tensor:
+    """Latents of unit variance (n, channels, h, w) to rays (n, channels + 1, h, w), whose directions tell all."""
+    return torch.cat([latents, torch.full_like(latents[:, :1], _DEPTH)], dim=1)
 
 
-def load_image_codec(params: VQTransformerParams, path: Path) -> ImageCodec:
-    """The codec that params name; of the embedded kind the weights at `path`. Raises DefectoryError where there is none."""
-    if params.kind == "embedded":
-        codec: ImageCodec = new_image_codec(params)
-        codec.load_state_dict(read_safetensors(path))
-    else:
-        codec = PretrainedImageCodec(_load_pretrained(params.path))
-    return codec.requires_grad_(False).eval()
+def lower(rays: Tensor) -> Tensor:
+    """The latents of rays of any length (the gnomonic projection): `lower(normalize(lift(z)))` is z."""
+    return _DEPTH * rays[:, :-1] / rays[:, -1:].clamp_min(_SHALLOWEST)
 
 
-def _load_pretrained(path: str) -> Any:
+def load_embedded(codec: Codec, codebook_size: int, path: Path) -> ImageCodec:
+    """`codec` with the codebook, and the weights it was trained to with it. DefectoryError where there is no file."""
+    made = EmbeddedImageCodec(codec, codebook_size)
+    made.load_state_dict(read_safetensors(path))
+    return made.requires_grad_(False).eval()
+
+
+def load_pretrained(path: str) -> ImageCodec:
+    """diffusers' VQModel from a folder or hub name. Raises DefectoryError where there is none."""
     try:
-        return VQModel.from_pretrained(path, use_safetensors=True)
+        network = VQModel.from_pretrained(path, use_safetensors=True)
     except (OSError, ValueError) as error:
         raise DefectoryError(
-            f"vq_transformer.path {path!r}: no VQModel could be loaded from it ({str(error).splitlines()[0]}); "
+            f"vq_transformer.codec.path {path!r}: no VQModel could be loaded from it ({str(error).splitlines()[0]}); "
             "give a folder with config.json and safetensors weights, or a hub name this machine can reach"
         ) from None
+    return PretrainedImageCodec(network).requires_grad_(False).eval()

@@ -62,7 +62,7 @@ class Quantiser(nn.Module):
 
     @torch.no_grad()
     def follow(self, vectors: Tensor, generator: torch.Generator) -> None:
-        """Move every code towards the mean of its vectors (n, dim, h, w), and restart the dead ones at random vectors."""
+        """Move every code towards the mean of its vectors (n, dim, h, w), and restart dead ones at random vectors."""
         flat = functional.normalize(vectors.float(), dim=1).movedim(1, -1).flatten(0, -2)
         used = functional.one_hot((flat @ self.codebook.T).argmax(dim=1), self.size).float()
         self.counts.lerp_(used.sum(dim=0), 1 - self.decay)

@@ -81,9 +81,7 @@ def _resumed(training: Training, path: Path, made_from: str) -> int:
 
 def _state_of(name: str, parameter: Tensor, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     # The moments take the parameter's own memory layout: a fused optimizer walks all of them in step.
-    moments = {
-        key: torch.empty_like(parameter).copy_(tensors[f"{key}.{name}"]) for key in ("exp_avg", "exp_avg_sq")
-    }
+    moments = {key: torch.empty_like(parameter).copy_(tensors[f"{key}.{name}"]) for key in ("exp_avg", "exp_avg_sq")}
     return {"step": tensors[f"step.{name}"], **moments}
 
 

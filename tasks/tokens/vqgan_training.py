@@ -1,14 +1,13 @@
 """Stage one: the embedded codec learns to speak in tokens (Taming Transformers, arXiv 2012.09841, section 3.1).
 
-L = |x - x^| + w LPIPS + beta L_commit + lambda d L_G, with the adaptive lambda of eq. 7. The discriminator learns for a
-while before its verdict counts, which then is ramped up: woken at full weight, it wrecks the reconstructions, the most
-frequent complaint about the published code.
+L = |x - x^| + w LPIPS + beta L_commit + lambda d L_G, with the adaptive lambda of eq. 7. The discriminator learns for
+a while before its verdict counts, which then is ramped up: woken at full weight, it wrecks the reconstructions, the
+most frequent complaint about the published code.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +16,7 @@ from tasks.contracts import Image
 from tasks.diffusion.codec_training import crop_batches
 from tasks.quality.perceptual import shared_lpips
 from tasks.seeds import derive, numpy_generator, torch_generator
-from tasks.system_params import VQTransformerParams
+from tasks.system_params import TokenCodecParams
 from tasks.tokens.discriminator import PatchDiscriminator, adaptive_weight, augment, discriminator_loss, ramp
 from tasks.tokens.image_codec import EmbeddedImageCodec
 
@@ -25,25 +24,15 @@ _RAMP = 0.2
 _BETAS = (0.5, 0.9)
 
 
-@dataclass(frozen=True)
-class Verdicts:
-    """Gradients with respect to a reconstruction, which both losses share on their way back."""
-
-    reconstruction: Tensor
-    adversarial: Tensor | None
-
-
 class VQGANTraining:
     """What `training_loop.train` needs; the images are uint8 (height, width, 3)."""
 
-    def __init__(
-        self, codec: EmbeddedImageCodec, images: Sequence[Image], params: VQTransformerParams, seed: int
-    ) -> None:
+    def __init__(self, codec: EmbeddedImageCodec, images: Sequence[Image], params: TokenCodecParams, seed: int) -> None:
         torch.manual_seed(derive(seed, "discriminator") % 2**32)
         discriminator = PatchDiscriminator(params.discriminator_width)
         self.codec, self.discriminator = codec.requires_grad_(True), discriminator
         self.networks = nn.ModuleDict({"codec": codec, "discriminator": discriminator})
-        self.learning_rate = params.codec_learning_rate
+        self.learning_rate = params.learning_rate
         self.optimizers = [
             torch.optim.Adam(network.parameters(), self.learning_rate, betas=_BETAS, fused=True)
             for network in (codec, discriminator)
@@ -53,11 +42,11 @@ class VQGANTraining:
     def advance(self, step: int) -> float:
         seed = derive(self.seed, f"step {step}")
         generator = torch_generator(seed)
-        images = next(crop_batches(self.images, self.params.crop, self.params.codec_batch_size, numpy_generator(seed)))
+        images = next(crop_batches(self.images, self.params.crop, self.params.batch_size, numpy_generator(seed)))
         with torch.autocast(images.device.type, torch.bfloat16):
             vectors = self.codec.vectors(images)
             quantised = self.codec.quantiser(vectors)
-            rebuilt = self.codec.rebuild(quantised).float()
+            rebuilt = self.codec.rebuild(quantised.codes).float()
         self.codec.quantiser.follow(vectors.detach(), generator)
         loss, gradient = self._verdict(rebuilt, images, step, generator)
         self.optimizers[0].zero_grad(set_to_none=True)
@@ -65,7 +54,7 @@ class VQGANTraining:
         torch.autograd.backward([rebuilt, commitment], [gradient, torch.ones_like(commitment)])
         torch.nn.utils.clip_grad_norm_(self.codec.parameters(), 1.0)
         self.optimizers[0].step()
-        if step >= self.params.discriminator_start * self.params.codec_steps:
+        if step >= self.params.discriminator_start * self.params.steps:
             self._teach_discriminator(images, rebuilt.detach(), generator)
         return loss + commitment.item()
 
@@ -74,7 +63,7 @@ class VQGANTraining:
         leaf = rebuilt.detach().requires_grad_()
         loss = reconstruction_loss(leaf, images, self.params.lpips_weight)
         (gradient,) = torch.autograd.grad(loss, leaf)
-        share = ramp(step, self.params.codec_steps, self.params.discriminator_start + _RAMP / 2, _RAMP)
+        share = ramp(step, self.params.steps, self.params.discriminator_start + _RAMP / 2, _RAMP)
         if share > 0:
             with torch.autocast(leaf.device.type, torch.bfloat16):
                 verdict = -self.discriminator(augment(leaf, generator)).float().mean()

@@ -4,29 +4,64 @@ from __future__ import annotations
 
 import pytest
 import torch
+from diffusers import DDPMScheduler
 
 from tasks.diffusion.schedule import (
     add_noise,
+    added_noise,
     predicted_clean,
     sampling_schedule,
     stratified_timesteps,
     training_schedule,
     training_target,
 )
-from tasks.params import PaintParams
 
 PREDICTIONS = ["v_prediction", "epsilon"]
+TIMESTEPS = torch.tensor([0, 100, 500, 700, 900])
+
+
+def schedule_for(prediction_type: str) -> DDPMScheduler:
+    return training_schedule({**training_schedule().config, "prediction_type": prediction_type})
+
+
+def clean_and_noise(count: int = 5) -> tuple[torch.Tensor, torch.Tensor]:
+    clean, noise = torch.randn(2, count, 2, 4, 4, generator=torch.Generator().manual_seed(0))
+    return clean, noise
 
 
 @pytest.mark.parametrize("prediction_type", PREDICTIONS)
 def test_the_target_leads_back_to_the_clean_latents(prediction_type: str) -> None:
-    schedule = training_schedule({**training_schedule().config, "prediction_type": prediction_type})
-    generator = torch.Generator().manual_seed(0)
-    clean, noise = (torch.randn(5, 2, 4, 4, generator=generator) for _ in range(2))
-    timesteps = torch.tensor([0, 100, 500, 700, 900])
-    noisy = add_noise(schedule, clean, noise, timesteps)
-    target = training_target(schedule, clean, noise, timesteps)
-    assert torch.allclose(predicted_clean(schedule, noisy, target, timesteps), clean, atol=1e-3)
+    schedule = schedule_for(prediction_type)
+    clean, noise = clean_and_noise()
+    noisy = add_noise(schedule, clean, noise, TIMESTEPS)
+    target = training_target(schedule, clean, noise, TIMESTEPS)
+    assert torch.allclose(predicted_clean(schedule, noisy, target, TIMESTEPS), clean, atol=1e-3)
+
+
+def test_the_noise_is_found_again() -> None:
+    clean, noise = clean_and_noise()
+    noisy = add_noise(training_schedule(), clean, noise, TIMESTEPS)
+    assert torch.allclose(added_noise(training_schedule(), noisy, clean, TIMESTEPS), noise, atol=1e-3)
+
+
+@pytest.mark.parametrize("prediction_type", PREDICTIONS)
+def test_a_prediction_can_be_made_to_name_any_clean_latents(prediction_type: str) -> None:
+    """So edits of the estimate reach the solver, which knows nothing but predictions."""
+    schedule, timesteps = schedule_for(prediction_type), TIMESTEPS[1:]
+    noisy, wanted = clean_and_noise(4)
+    prediction = training_target(schedule, wanted, added_noise(schedule, noisy, wanted, timesteps), timesteps)
+    assert torch.allclose(predicted_clean(schedule, noisy, prediction, timesteps), wanted, atol=1e-3)
+
+
+@pytest.mark.parametrize("prediction_type", PREDICTIONS)
+def test_noising_and_targets_are_those_of_diffusers(prediction_type: str) -> None:
+    schedule = schedule_for(prediction_type)
+    clean, noise = clean_and_noise()
+    noisy = add_noise(schedule, clean, noise, TIMESTEPS)
+    assert torch.allclose(noisy, schedule.add_noise(clean, noise, TIMESTEPS), atol=1e-5)
+    if prediction_type == "v_prediction":
+        velocity = schedule.get_velocity(clean, noise, TIMESTEPS)
+        assert torch.allclose(training_target(schedule, clean, noise, TIMESTEPS), velocity, atol=1e-5)
 
 
 def test_the_last_timestep_is_almost_pure_noise() -> None:
@@ -39,15 +74,13 @@ def test_the_last_timestep_is_almost_pure_noise() -> None:
 @pytest.mark.parametrize("prediction_type", PREDICTIONS)
 def test_a_perfect_denoiser_is_followed_to_its_end(scheduler: str, prediction_type: str) -> None:
     """Sampling with predictions that always name the same clean latents must arrive at them."""
-    schedule = training_schedule({**training_schedule().config, "prediction_type": prediction_type})
-    sampler = sampling_schedule(schedule, PaintParams(scheduler=scheduler, steps=12))  # type: ignore[arg-type]
-    generator = torch.Generator().manual_seed(3)
-    clean, latents = (torch.randn(1, 2, 4, 4, generator=generator) for _ in range(2))
+    schedule = schedule_for(prediction_type)
+    sampler = sampling_schedule(schedule, scheduler, 12)
+    clean, latents = clean_and_noise(1)
     assert sampler.timesteps[0] == 999
     assert len(sampler.timesteps) == 12
     for timestep in sampler.timesteps:
-        alpha_bar = schedule.alphas_cumprod[timestep]
-        noise = (latents - alpha_bar.sqrt() * clean) / (1 - alpha_bar).sqrt()
+        noise = added_noise(schedule, latents, clean, timestep[None])
         prediction = training_target(schedule, clean, noise, timestep[None])
         latents = sampler.step(prediction, timestep, latents, return_dict=False)[0]
     assert torch.allclose(latents, clean, atol=5e-3)

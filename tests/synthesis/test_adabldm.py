@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from diffusers import DDIMScheduler
 from scipy import ndimage
+from torch import nn
 
-from tasks.contracts import CLEAN, TEST, TRAIN, DefectoryError, Image, InputImage, Mask
-from tasks.diffusion.fitting import CHECKPOINT, CODEC, DENOISER
-from tasks.diffusion.products import file_sha256
+from tasks.contracts import CLEAN, TEST, TRAIN, DefectoryError, DrawnMask, Image, InputImage, Place
+from tasks.diffusion import fitting
+from tasks.diffusion.denoiser import PretrainedDenoiser
+from tasks.diffusion.fitting import CODEC, DENOISER
+from tasks.diffusion.schedule import training_schedule
+from tasks.diffusion.training import Pool
 from tasks.inputs.store import Inputs
 from tasks.masks.pseudo_store import PSEUDO_MASKS, read_pseudo_masks
 from tasks.params import Params
 from tasks.plan import plan_samples
+from tasks.products import file_sha256
 from tasks.synthesis import system_named
-from tasks.synthesis.adabldm import Model, finish, fit, load, paint
+from tasks.synthesis.adabldm import Model, fit, load, paint
+from tasks.synthesis.portfolio import fit_in
 from tests.synthesis.tiny_stable_diffusion import save_tiny_pipeline
 
+CHECKPOINT = "denoiser.checkpoint.safetensors"
 SIZE = 64
 
 
@@ -61,7 +71,8 @@ def params_with(**blocks: object) -> Params:
         "masks": {"sources": {"strokes": 0.5, "reference": 0.5}, "min_area": 0.005},
         "codec": {"fine_tune_steps": 2, "batch_size": 2, "crop": 32},
         "denoiser": {"channels": [32, 64], "steps": 4, "batch_size": 2, "pool_size": 8, "checkpoint_every": 2},
-        "paint": {"steps": 4, "batch_size": 2},
+        "paint": {"batch_size": 2},
+        "adabldm": {"steps": 4},
     }
     return Params.model_validate({**content, **blocks})
 
@@ -77,34 +88,59 @@ def fitted(inputs: Inputs, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return workdir
 
 
-def images_of(model: Model, inputs: Inputs, params: Params, count: int = 5) -> tuple[list[Image], list[Mask]]:
-    specs = plan_samples(params, inputs)[:count]
-    cleans = [inputs.by_id(spec.clean_id) for spec in specs]
-    masks = []
-    for number in range(count):
+def places_of(inputs: Inputs, params: Params, count: int = 5) -> list[Place]:
+    places = []
+    for number, spec in enumerate(plan_samples(params, inputs)[:count]):
         mask = np.zeros((SIZE, SIZE), bool)
         mask[10 + 4 * number : 24 + 4 * number, 16:30] = True
-        masks.append(mask)
-    return finish(model, paint(model, specs, cleans, masks, params), cleans, masks, params), masks
+        places.append(Place(spec, inputs.by_id(spec.clean_id), DrawnMask(mask, "strokes")))
+    return places
+
+
+def images_of(model: Model, places: list[Place], params: Params) -> list[Image]:
+    return fit_in(paint(model, places, params), places, params.adapt)
+
+
+def assert_clean_outside(image: Image, place: Place, feather: int) -> None:
+    outside = ndimage.distance_transform_edt(~place.mask) > feather
+    assert np.array_equal(image[outside], place.clean.image[outside])
+    assert (image[place.mask] != place.clean.image[place.mask]).any()
 
 
 def test_outside_mask_and_ring_every_image_is_its_clean_twin(fitted: Path, inputs: Inputs) -> None:
     params = params_with()
-    images, masks = images_of(load(inputs, params, fitted), inputs, params)
-    for image, mask, spec in zip(images, masks, plan_samples(params, inputs), strict=True):
-        clean = inputs.by_id(spec.clean_id).image
-        outside = ndimage.distance_transform_edt(~mask) > params.adapt.feather
-        assert np.array_equal(image[outside], clean[outside])
-        assert (image[mask] != clean[mask]).any()
+    places = places_of(inputs, params)
+    for image, place in zip(images_of(load(inputs, params, fitted), places, params), places, strict=True):
+        assert_clean_outside(image, place, params.adapt.feather)
 
 
 def test_samples_depend_on_their_address_alone(fitted: Path, inputs: Inputs) -> None:
     params = params_with()
-    model = load(inputs, params, fitted)
-    all_five, _ = images_of(model, inputs, params)
-    first_three, _ = images_of(model, inputs, params, count=3)
-    assert all(np.array_equal(a, b) for a, b in zip(all_five, first_three, strict=False))
+    model, places = load(inputs, params, fitted), places_of(inputs, params)
+    all_five = images_of(model, places, params)
+    last_three = images_of(model, places[2:], params)
+    assert all(np.array_equal(a, b) for a, b in zip(all_five[2:], last_three, strict=True))
     assert not np.array_equal(all_five[0], all_five[1])
+
+
+def test_strength_orders_the_results(fitted: Path, inputs: Inputs) -> None:
+    """How far the painted latents are from those painted for the clean label, which strength 0 stands for."""
+    params = params_with(adabldm={"steps": 4, "scheduler": "ddim"})
+    model, places = load(inputs, params, fitted), places_of(inputs, params)
+    # Trained for seconds, the denoiser hardly tells its labels apart: make it louder.
+    nn.init.normal_(model.denoiser.unet.conv_out.weight, std=0.1, generator=torch.Generator().manual_seed(2))
+
+    def painted(strength: float) -> torch.Tensor:
+        stronger = [replace(place, spec=replace(place.spec, strength=strength)) for place in places]
+        latents = paint(model, stronger, params).latents
+        assert latents is not None
+        return latents
+
+    calm = painted(0.0)
+    changes = torch.stack([(painted(strength) - calm).abs().mean(dim=(1, 2, 3)) for strength in (0.7, 1.4, 3.0)])
+    assert (changes.diff(dim=0) > 0).all()
+    low, high = params_with().adabldm.strength
+    assert all(low <= place.spec.strength <= high for place in places)
 
 
 def test_fitting_again_makes_nothing(fitted: Path, inputs: Inputs) -> None:
@@ -134,12 +170,16 @@ def test_fitting_is_reproducible_and_survives_a_kill(fitted: Path, inputs: Input
 
 
 def test_other_params_train_again(fitted: Path, inputs: Inputs, tmp_path: Path) -> None:
-    fit(inputs, params_with(), tmp_path, silent)
-    before = load(inputs, params_with(), tmp_path).sha256
-    assert before == load(inputs, params_with(), fitted).sha256
+    for name in (CODEC, PSEUDO_MASKS, DENOISER):
+        for file in (name, f"{name}.made.json"):
+            (tmp_path / file).write_bytes((fitted / file).read_bytes())
     other = params_with(denoiser={**params_with().denoiser.model_dump(), "steps": 5})
-    fit(inputs, other, tmp_path, silent)
-    assert load(inputs, other, tmp_path).sha256 != before
+    said: set[str] = set()
+    fit(inputs, other, tmp_path, lambda what, done, steps: said.add(what))
+    assert "training the denoiser" in said
+    assert "fine-tuning the codec" not in said
+    assert file_sha256(tmp_path / CODEC) == file_sha256(fitted / CODEC)
+    assert file_sha256(tmp_path / DENOISER) != file_sha256(fitted / DENOISER)
 
 
 def test_pseudo_masks_stand_in_for_image_labels_and_never_for_test_images(fitted: Path) -> None:
@@ -150,18 +190,45 @@ def test_pseudo_masks_stand_in_for_image_labels_and_never_for_test_images(fitted
         assert (row.mask & dark).sum() / (row.mask | dark).sum() > 0.5
 
 
-def test_a_stable_diffusion_backbone_takes_the_same_way(inputs: Inputs, tmp_path: Path) -> None:
-    folder = save_tiny_pipeline(tmp_path / "pipeline")
-    params = params_with(
+def pretrained_params(folder: Path) -> Params:
+    return params_with(
         codec={"kind": "pretrained", "path": str(folder / "vae")},
         denoiser={"kind": "pretrained", "path": str(folder), "steps": 2, "batch_size": 2, "pool_size": 4},
-        paint={"steps": 3, "batch_size": 5, "scheduler": "ddim"},
+        adabldm={"steps": 3, "scheduler": "ddim"},
     )
+
+
+def test_a_stable_diffusion_backbone_takes_the_same_way(inputs: Inputs, tmp_path: Path) -> None:
+    params = pretrained_params(save_tiny_pipeline(tmp_path / "pipeline"))
     fit(inputs, params, tmp_path / "models", silent)
-    images, masks = images_of(load(inputs, params, tmp_path / "models"), inputs, params)
-    clean = inputs.by_id(plan_samples(params, inputs)[0].clean_id).image
-    outside = ndimage.distance_transform_edt(~masks[0]) > params.adapt.feather
-    assert np.array_equal(images[0][outside], clean[outside])
+    places = places_of(inputs, params, 3)
+    images = images_of(load(inputs, params, tmp_path / "models"), places, params)
+    for image, place in zip(images, places, strict=True):
+        assert_clean_outside(image, place, params.adapt.feather)
+
+
+def test_a_stable_diffusion_backbone_is_fitted_and_painted_on_its_own_noise_schedule(
+    inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pool of which all latents are 4: the mean of what the denoiser is shown says how they were noised."""
+    folder = save_tiny_pipeline(tmp_path / "pipeline")
+    params = pretrained_params(folder)
+    trimaps = torch.ones(4, 1, SIZE * 4, SIZE * 4, dtype=torch.uint8)
+    pool = Pool(torch.full((4, 4, SIZE // 2, SIZE // 2), 4.0).half(), trimaps, torch.zeros(4).long())
+    monkeypatch.setattr(fitting, "encode_pool", lambda *arguments: pool)
+    shown: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def remember(module: nn.Module, arguments: tuple[torch.Tensor, ...]) -> None:
+        if isinstance(module, PretrainedDenoiser):
+            shown.append((arguments[0], arguments[1]))
+
+    with nn.modules.module.register_module_forward_pre_hook(remember):
+        fit(inputs, params, tmp_path / "models", silent)
+    own = DDIMScheduler.from_pretrained(folder, subfolder="scheduler").alphas_cumprod
+    found, timesteps = torch.cat([noisy.mean(dim=(1, 2, 3)) / 4 for noisy, _ in shown]), torch.cat([t for _, t in shown])
+    assert torch.allclose(found, own[timesteps].sqrt(), atol=0.03)
+    assert not torch.allclose(found, training_schedule().alphas_cumprod[timesteps].sqrt(), atol=0.03)
+    assert torch.allclose(load(inputs, params, tmp_path / "models").schedule.alphas_cumprod, own)
 
 
 def test_missing_parts_are_named(inputs: Inputs, tmp_path: Path) -> None:

@@ -1,0 +1,65 @@
+"""The picture of all systems: samples down the side; the clean image, the mask and then the systems across."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import PIL.Image
+from PIL import ImageDraw, ImageFont
+
+from tasks.contracts import Image, Mask
+
+_TILE, _GAP, _MARGIN, _LINE = 128, 3, 10, 16
+_PAPER, _INK, _FAINT, _FRAME = (250, 250, 248), (28, 28, 30), (110, 110, 115), (230, 60, 40)
+_LEAST_SHOWN = 0.5
+"""Of the image's side: no picture shows less."""
+
+Box = tuple[int, int, int, int]
+
+
+def draw_systems(
+    title: str, samples: Sequence[tuple[str, Image, Mask]], columns: dict[str, list[Image]]
+) -> PIL.Image.Image:
+    """`samples` are (caption, clean image, mask) a row; `columns` hold the painted images of each system, row by row.
+
+    The first picture of a row is the whole clean image; its frame is what the others show.
+    """
+    headings = ["clean, whole", "mask", "clean", *columns]
+    step = _TILE + _GAP
+    height = 2 * _MARGIN + 3 * _LINE + len(samples) * (step + _LINE)
+    page = PIL.Image.new("RGB", (2 * _MARGIN + len(headings) * step - _GAP, height), _PAPER)
+    pen = ImageDraw.Draw(page)
+    pen.text((_MARGIN, _MARGIN - 2), title, _INK, ImageFont.load_default(15))
+    for column, heading in enumerate(headings):
+        pen.text((_MARGIN + column * step, _MARGIN + _LINE + 10), heading, _INK, ImageFont.load_default(12))
+    for row, (caption, clean, mask) in enumerate(samples):
+        top = _MARGIN + 3 * _LINE + row * (step + _LINE)
+        box = shown(mask)
+        white = np.repeat(mask[..., None], 3, axis=2).astype(np.uint8) * 255
+        tiles = [_framed(clean, box), *(_cut(image, box) for image in (white, clean))]
+        tiles += [_cut(images[row], box) for images in columns.values()]
+        for column, tile in enumerate(tiles):
+            page.paste(tile, (_MARGIN + column * step, top))
+        pen.text((_MARGIN, top + _TILE + 1), caption, _FAINT, ImageFont.load_default(10))
+    return page
+
+
+def shown(mask: Mask) -> Box:
+    """Left, top, right and bottom of the square around the mask, twice as wide as it, that lies in the image."""
+    side, places = len(mask), np.argwhere(mask)
+    low, high = places.min(axis=0), places.max(axis=0) + 1
+    width = int(np.clip(2 * (high - low).max(), round(_LEAST_SHOWN * side), side))
+    top, left = np.clip((low + high - width) // 2, 0, side - width).tolist()
+    return left, top, left + width, top + width
+
+
+def _cut(image: Image, box: Box) -> PIL.Image.Image:
+    return PIL.Image.fromarray(image).resize((_TILE, _TILE), PIL.Image.Resampling.LANCZOS, box=box)
+
+
+def _framed(clean: Image, box: Box) -> PIL.Image.Image:
+    whole = _cut(clean, (0, 0, len(clean), len(clean)))
+    if box[2] - box[0] < len(clean):
+        ImageDraw.Draw(whole).rectangle([edge * (_TILE - 1) // len(clean) for edge in box], outline=_FRAME)
+    return whole

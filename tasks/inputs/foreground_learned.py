@@ -1,0 +1,140 @@
+"""Where the object is, by a frozen network's features: AdaBLDM's foreground predictor, which it takes from CPR.
+
+In: clean photographs of one category. Out: a classifier of feature cells, and by it one foreground mask a photograph.
+Cells are clustered over all photographs together; the clusters that their borders show more than their insides are
+background; a linear discriminant between the two (Fisher 1936), learned from these labels, then decides every cell.
+Why: a grey level cannot tell a bright table from a bright object, texture and colour can.
+
+Sources: AdaBLDM (Li et al., arXiv 2402.19330) and CPR (Li et al., arXiv 2308.06748), which cluster features of
+EfficientNet-B0's second stage at 320 pixels. Here it is EfficientNet-Lite0, whose weights are a package.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+from scipy.cluster.vq import kmeans2, vq
+from skimage.transform import resize
+from torch import nn
+from torch.nn import functional
+from torchvision.models.feature_extraction import create_feature_extractor
+
+from tasks.contracts import Image, Mask
+from tasks.inputs.foreground import or_whole, solid
+from tasks.seeds import derive, numpy_generator
+from tasks.weights import efficientnet_lite0
+
+_STAGE = "_blocks.2"
+"""The last block of the second stage: 24 channels, a cell every 4 pixels."""
+_CELL = 4
+_SIDE = 320
+"""Pixels a side to which photographs are brought for the network."""
+_MARGIN = 16
+"""Mirrored pixels around the photograph, so that no cell sees the network's own padding: it would be a cluster."""
+_CLUSTERS = 6
+_CLUSTERED_CELLS = 8000
+"""Drawn from all cells to find the clusters' centres."""
+_RING = 0.04
+"""Of the side: the frame of cells that is taken for the border."""
+_LEAST_BORDER = 0.75
+"""Of the border that the background must cover: a texture's border is like its inside, and covers about half."""
+_RIDGE = 1e-3
+"""Added to the features' variances within the classes, in which a unit is a feature's variance over all cells."""
+_SMOOTHING = 1 / 128
+"""Of the side: the standard deviation by which the score is smoothed."""
+
+Cells = NDArray[np.float32]
+"""(cells, channels), or (images, rows, columns, channels)."""
+
+
+@dataclass(frozen=True)
+class CellClassifier:
+    """A cell with features f belongs to the object where f . direction > threshold."""
+
+    direction: NDArray[np.float64]
+    threshold: float
+
+
+def learn_cells(cleans: Sequence[Image]) -> CellClassifier | None:
+    """Learn from clean photographs of one category, (size, size, 3) each; None where no background can be told.
+
+    Deterministic. Raises DefectoryError where the network's weights are missing.
+    """
+    cells = np.stack([features_of(clean) for clean in cleans])
+    mean, scale = cells.mean(axis=(0, 1, 2)), cells.std(axis=(0, 1, 2)) + 1e-6
+    scaled = (cells - mean) / scale
+    background = background_cells(clusters_of(scaled))
+    if background is None or background.all():
+        return None
+    direction, threshold = linear_discriminant(scaled[~background], scaled[background])
+    direction = direction / scale
+    return CellClassifier(direction, threshold + float(mean @ direction))
+
+
+def find_by_cells(image: Image, model: CellClassifier | None) -> Mask:
+    """The object's mask in one photograph (size, size, 3): without holes, all True where it cannot be told."""
+    if model is None:
+        return np.ones(image.shape[:2], dtype=bool)
+    score = features_of(image) @ model.direction - model.threshold
+    fine = resize(score, image.shape[:2], order=1, mode="edge")
+    return or_whole(solid(ndimage.gaussian_filter(fine, len(image) * _SMOOTHING) <= 0))
+
+
+@torch.no_grad()
+def features_of(image: Image) -> Cells:
+    """Cells (80, 80, 24) of one photograph; each by itself, so that its bits do not depend on its companions."""
+    levels = torch.from_numpy(image.astype(np.float32)).permute(2, 0, 1).unsqueeze(0)
+    levels = functional.interpolate(levels, size=(_SIDE, _SIDE), mode="bilinear", antialias=True)
+    mirrored = functional.pad(levels, [_MARGIN] * 4, mode="reflect")
+    cells = _network()((mirrored - 127) / 128)["cells"][0].permute(1, 2, 0)
+    inside = slice(_MARGIN // _CELL, -(_MARGIN // _CELL))
+    return np.ascontiguousarray(cells[inside, inside].numpy())
+
+
+@cache
+def _network() -> nn.Module:
+    return create_feature_extractor(efficientnet_lite0(), {_STAGE: "cells"})
+
+
+def clusters_of(cells: Cells) -> NDArray[np.int32]:
+    """The K-means cluster of every cell of (images, rows, columns, channels)."""
+    flat = cells.reshape(-1, cells.shape[-1])
+    generator = numpy_generator(derive(0, "foreground"))
+    drawn = flat[generator.permutation(len(flat))[:_CLUSTERED_CELLS]]
+    centres, _ = kmeans2(drawn, _CLUSTERS, iter=20, minit="++", rng=generator)
+    clusters: NDArray[np.int32] = vq(flat, centres)[0].reshape(cells.shape[:-1])
+    return clusters
+
+
+def background_cells(clusters: NDArray[np.int32]) -> Mask | None:
+    """Which cells belong to a cluster that the border shows more than the inside; None where the border is no background.
+
+    `clusters` is (images, rows, columns).
+    """
+    width = max(1, round(_RING * clusters.shape[1]))
+    border = np.ones(clusters.shape[1:], dtype=bool)
+    border[width:-width, width:-width] = False
+    on_border, inside = (_shares(clusters[:, where]) for where in (border, ~border))
+    background = on_border > inside
+    if on_border[background].sum() < _LEAST_BORDER:
+        return None
+    return np.asarray(background[clusters])
+
+
+def _shares(clusters: NDArray[np.int32]) -> NDArray[np.float64]:
+    return np.bincount(clusters.ravel(), minlength=_CLUSTERS) / clusters.size
+
+
+def linear_discriminant(objects: Cells, background: Cells) -> tuple[NDArray[np.float64], float]:
+    """Fisher's direction S^-1 (m1 - m0) with S the mean covariance within the classes, and the score half-way."""
+    means = [each.mean(axis=0, dtype=np.float64) for each in (objects, background)]
+    spread = [len(each) * np.cov(each, rowvar=False, bias=True) for each in (objects, background)]
+    within = (spread[0] + spread[1]) / (len(objects) + len(background)) + _RIDGE * np.eye(len(means[0]))
+    direction = np.linalg.solve(within, means[0] - means[1])
+    return direction, float(direction @ (means[0] + means[1]) / 2)

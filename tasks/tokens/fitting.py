@@ -1,0 +1,147 @@
+"""What `train` makes for the VQ-Transformer, each product once: the image codec, then the prior over its tokens."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from tasks.contracts import CLEAN, TRAIN, Image
+from tasks.diffusion import fitting
+from tasks.diffusion.codec import read_safetensors
+from tasks.diffusion.composites import TrainingImage
+from tasks.diffusion.labels import LabelTable
+from tasks.diffusion.resumable import Examples, ResumableTrainer, train
+from tasks.inputs.store import Inputs
+from tasks.masks.pseudo_store import PSEUDO_MASKS
+from tasks.params import Params, TrainingParams, fingerprint
+from tasks.products import file_sha256, is_made, mark_made
+from tasks.progress import Report
+from tasks.seeds import derive
+from tasks.tokens import training_loop
+from tasks.tokens.grids import SETTINGS, Grids, encode_grids
+from tasks.tokens.image_codec import EmbeddedImageCodec, ImageCodec, load_embedded, load_pretrained
+from tasks.tokens.prior import Prior
+from tasks.tokens.prior_training import PriorTrainer
+from tasks.tokens.vqgan_training import VQGANTraining
+
+IMAGE_CODEC, PRIOR = "vq_codec.safetensors", "vq_prior.safetensors"
+
+
+def fit_image_codec(inputs: Inputs, params: Params, workdir: Path, report: Report) -> None:
+    """Give the dataset's codec a codebook, trained on the train split; a pretrained VQModel is taken as it is."""
+    target, block = workdir / IMAGE_CODEC, params.vq_transformer.codec
+    if block.kind == "pretrained":
+        return
+    fitting.fit_codec(inputs, params, workdir, report)
+    sources = [file_sha256(path) for path in (workdir / fitting.CODEC,) if path.is_file()]
+    made_from = fingerprint("vq codec 1", block, params.codec, dataset_of(inputs, params), sources)
+    if is_made(target, made_from):
+        return
+    seed = derive(params.dataset.seed, "vq codec")
+    codec = EmbeddedImageCodec(fitting.load_fitted_codec(params, workdir), block.codebook_size)
+    training_loop.train(
+        VQGANTraining(codec, _half_defective(inputs), block, seed),
+        block.steps,
+        block.checkpoint_every,
+        checkpoint_of(target),
+        made_from,
+        lambda done, steps: report("training the codebook", done, steps),
+    )
+    finish(codec, target, made_from)
+
+
+def _half_defective(inputs: Inputs) -> list[Image]:
+    """The train split's images, the defective ones repeated until they are half: a codebook needs words for them."""
+    images = [image for image in inputs.images if image.split == TRAIN]
+    cleans = [image.image for image in images if image.defect_type == CLEAN]
+    defects = [image.image for image in images if image.defect_type != CLEAN]
+    return cleans + defects * max(1, len(cleans) // max(1, len(defects)))
+
+
+def load_fitted_image_codec(params: Params, workdir: Path) -> ImageCodec:
+    """Raises DefectoryError where training has not finished, or no VQModel can be loaded."""
+    block = params.vq_transformer.codec
+    if block.kind == "pretrained":
+        return load_pretrained(block.path)
+    return load_embedded(fitting.load_fitted_codec(params, workdir), block.codebook_size, workdir / IMAGE_CODEC)
+
+
+def fit_prior(inputs: Inputs, params: Params, workdir: Path, report: Report) -> None:
+    """Train the prior on composites, real defects and clean images, and on whole clean images."""
+    target, block = workdir / PRIOR, params.vq_transformer.prior
+    files = [file_sha256(path) for path in (workdir / IMAGE_CODEC, workdir / PSEUDO_MASKS) if path.is_file()]
+    made_from = fingerprint(
+        "vq prior 1",
+        block,
+        params.vq_transformer.codec,
+        params.masks,
+        params.paint.close_up_cells,
+        dataset_of(inputs, params),
+        files,
+    )
+    if is_made(target, made_from):
+        return
+    seed, table = derive(params.dataset.seed, "vq prior"), fitting.label_table(inputs)
+    codec = load_fitted_image_codec(params, workdir)
+    grids = _grids(inputs, params, workdir, codec, table, seed, report)
+    seed_torch(seed)
+    trainer = PriorTrainer(_new_prior(codec, table, params), block, seed)
+    train_to(target, made_from, trainer, grids, "training the prior", report)
+
+
+def load_fitted_prior(codec: ImageCodec, table: LabelTable, params: Params, workdir: Path) -> Prior:
+    """Raises DefectoryError where training has not finished."""
+    prior = _new_prior(codec, table, params)
+    prior.load_state_dict(read_safetensors(workdir / PRIOR))
+    return prior.requires_grad_(False).eval()
+
+
+def _new_prior(codec: ImageCodec, table: LabelTable, params: Params) -> Prior:
+    block = params.vq_transformer.prior
+    side = min(block.window, params.dataset.image_size // codec.factor)
+    return Prior(codec.codebook_size, len(table), SETTINGS, side, block)
+
+
+def _grids(
+    inputs: Inputs, params: Params, workdir: Path, codec: ImageCodec, table: LabelTable, seed: int, report: Report
+) -> Grids:
+    block = params.vq_transformer.prior
+    pool = TrainingParams(pool_size=block.pool_size, composite_share=block.composite_share)
+    augmented = fitting.pool_images(inputs, params, pool, workdir, seed, report)
+    cleans = [image for category in inputs.categories for image in inputs.clean(category, TRAIN)]
+    whole = [TrainingImage(c.image, c.foreground & False, c.foreground, c.category, CLEAN) for c in cleans]
+    return encode_grids(codec, augmented, whole, table, lambda done, n: report("encoding training images", done, n))
+
+
+def train_to(
+    target: Path, made_from: str, trainer: ResumableTrainer[Examples], examples: Examples, what: str, report: Report
+) -> None:
+    """Train, from a checkpoint where there is one, write the averaged weights and declare them made."""
+    checkpoint = checkpoint_of(target)
+    trainer.resume_from(checkpoint, made_from)
+    train(trainer, examples, checkpoint, made_from, lambda done, steps: report(what, done, steps))
+    trainer.finish()
+    finish(trainer.network, target, made_from)
+
+
+def finish(network: nn.Module, target: Path, made_from: str) -> None:
+    """Write a product and its marker; its checkpoint is then of no more use."""
+    save_file({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, target)
+    mark_made(target, made_from)
+    checkpoint_of(target).unlink(missing_ok=True)
+
+
+def checkpoint_of(target: Path) -> Path:
+    return target.with_suffix(".checkpoint.safetensors")
+
+
+def dataset_of(inputs: Inputs, params: Params) -> list[str | int]:
+    return [params.dataset.seed, params.dataset.threads, params.dataset.image_size, inputs.sha256]
+
+
+def seed_torch(seed: int) -> None:
+    """For weights that are drawn at random: torch's layers know no generator of their own."""
+    torch.manual_seed(derive(seed, "weights"))

@@ -1,0 +1,70 @@
+"""What the prior of images is trained on: images as grids of ids, with their covers and labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tasks.diffusion.blending import mask_tensor
+from tasks.diffusion.codec_training import to_tensor
+from tasks.diffusion.composites import TrainingImage
+from tasks.diffusion.labels import LabelTable
+from tasks.progress import Progress
+from tasks.tokens.image_codec import ImageCodec
+from tasks.tokens.prior import cover_of
+
+_ENCODE_BATCH = 16
+_BINS = 8
+SETTINGS = _BINS**2 + 1
+NOWHERE = _BINS**2
+"""The setting of a window whose place in the image is not told: a magnified view is an image like any other."""
+
+
+@dataclass(frozen=True)
+class Grids:
+    ids: Tensor
+    """(n, h, w), int64."""
+    covers: Tensor
+    """(n, h, w) in {0, 1, 2}."""
+    labels: Tensor
+    """(n,)."""
+    placed: Tensor
+    """(n,), bool: whether a cell's place in the grid is its place in a whole image."""
+
+
+@torch.no_grad()
+def encode_ids(codec: ImageCodec, images: Sequence[TrainingImage], progress: Progress | None = None) -> Tensor:
+    """(n, h, w) ids."""
+    ids = []
+    for start in range(0, len(images), _ENCODE_BATCH):
+        batch = to_tensor([item.image for item in images[start : start + _ENCODE_BATCH]])
+        with torch.autocast(batch.device.type, torch.bfloat16):
+            ids.append(codec.encode(batch))
+        if progress:
+            progress(min(start + _ENCODE_BATCH, len(images)), len(images))
+    return torch.cat(ids)
+
+
+def encode_grids(
+    codec: ImageCodec,
+    augmented: Sequence[TrainingImage],
+    whole: Sequence[TrainingImage],
+    table: LabelTable,
+    progress: Progress | None = None,
+) -> Grids:
+    """`augmented` may be magnified views; `whole` images are as they were photographed."""
+    images = [*augmented, *whole]
+    return Grids(
+        encode_ids(codec, images, progress),
+        torch.cat([cover_of(mask_tensor([item.mask]), codec.factor) for item in images]),
+        torch.tensor([table.index(item.category, item.defect_type) for item in images]),
+        torch.arange(len(images)) >= len(augmented),
+    )
+
+
+def setting_at(top: int, left: int, height: int, width: int) -> int:
+    """The setting of a window whose first cell is at (top, left) of a grid of height x width."""
+    return top * _BINS // height * _BINS + left * _BINS // width

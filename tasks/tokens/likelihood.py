@@ -1,0 +1,33 @@
+"""How normal tokens are: their negative log-likelihood under the clean label, as an anomaly score.
+
+In: an image's ids and a mask. Out: nats by cell, each given all that surrounds the mask. A painted defect whose
+tokens are as likely as a clean surface's is none that can be seen; a threshold is a quantile of clean images' own
+scores.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from tasks.tokens.fill import SettingOf, window_of
+from tasks.tokens.prior import Prior
+from tasks.tokens.sliding import views_over
+
+
+@torch.no_grad()
+def negative_log_likelihood(
+    prior: Prior, ids: Tensor, free: Tensor, covers: Tensor, label: int, setting_of: SettingOf
+) -> Tensor:
+    """(h, w): nats of each cell of `free` (bool, h, w) given the others and the free ones before it; 0 elsewhere."""
+    result = torch.zeros(ids.shape)
+    for view in views_over(free, prior.window):
+        window = window_of(view, covers, [label], setting_of(view.top, view.left))
+        order = window.order[0]
+        ordered = ids[view.part].flatten()[order]
+        nats = functional.cross_entropy(prior(ordered[None], window)[0], ordered, reduction="none")
+        nats = torch.empty_like(nats).scatter(0, order, nats)
+        part = result[view.part]
+        result[view.part] = torch.where(view.wanted, nats, part.flatten()).view_as(part)
+    return result

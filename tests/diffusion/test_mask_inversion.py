@@ -1,0 +1,141 @@
+"""The mask generator: what it is taught, what counts as a mask, and that it learns a type's shape."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tasks.contracts import TRAIN, Mask, ReferenceMask
+from tasks.diffusion import mask_inversion
+from tasks.diffusion.codec import load_codec
+from tasks.diffusion.mask_inversion import CHECKPOINT, generate_masks, new_model
+from tasks.diffusion.mask_pictures import hugs_border, mask_of, mask_pictures
+from tasks.inputs.store import Inputs
+from tasks.params import Params
+from tests.synthesis.places import blob, inputs_of, params_with, photograph, silent
+from tests.synthesis.tiny_stable_diffusion import save_tiny_pipeline
+
+SIZE = 64
+
+
+def bar(row: int) -> Mask:
+    mask = np.zeros((SIZE, SIZE), bool)
+    mask[row : row + 6, 10:54] = True
+    return mask
+
+
+def picture_of(mask: Mask) -> np.ndarray:
+    return np.where(mask, 0.9, -0.9).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def inputs() -> Inputs:
+    plain = np.full((SIZE, SIZE, 3), 120, np.uint8)
+    holes = [photograph(f"hole{n}", "hole", plain, blob(20 + 8 * n, 30, 9, SIZE)) for n in range(3)]
+    bars = [photograph(f"bar{n}", "bar", plain, bar(16 + 10 * n)) for n in range(3)]
+    held = photograph("held", "chip", plain, blob(30, 30, 9, SIZE), "test")
+    return inputs_of(photograph("clean", image=plain), *holes, *bars, held)
+
+
+def params_of(steps: int, wanted: int = 4, **blocks: object) -> Params:
+    return params_with(
+        dataset={"name": "parts", "image_size": SIZE, "threads": 1},
+        codec=blocks.pop("codec", {"fine_tune_steps": 1, "batch_size": 2, "crop": 32}),
+        masks={"learned_steps": steps, "learned_per_type": wanted},
+        **blocks,
+    )
+
+
+def test_pictures_are_white_on_black_and_every_type_has_as_many(inputs: Inputs) -> None:
+    known = [
+        ReferenceMask(item.image_id, "part", item.defect_type, item.mask, False)
+        for item in inputs.defects("part", TRAIN)
+        if item.mask is not None
+    ]
+    pictures = mask_pictures(known[:4], 6, np.random.default_rng(0))
+    areas = {item.defect_type: item.mask.mean() for item in known}
+    assert [item.defect_type for item in pictures] == ["bar"] * 6 + ["hole"] * 6
+    for item in pictures:
+        assert set(np.unique(item.image)) == {0, 255}
+        assert item.mask.all()
+        area = (item.image[..., 0] == 255).mean()
+        assert 0.7 < area / areas[item.defect_type] < 1.4
+    assert len({item.image.tobytes() for item in pictures}) == len(pictures)
+
+
+def test_a_picture_gives_its_mask_without_specks() -> None:
+    shape = blob(30, 30, 10, SIZE)
+    assert np.array_equal(mask_of(picture_of(shape)), shape)
+    speckled = shape.copy()
+    speckled[60, 60] = True
+    assert np.array_equal(mask_of(picture_of(speckled)), shape)
+
+
+def test_empty_pictures_and_those_that_hug_the_border_are_no_masks() -> None:
+    empty = np.zeros((SIZE, SIZE), bool)
+    assert mask_of(picture_of(empty)) is None
+    for side in range(4):
+        hugging, touching = empty.copy(), empty.copy()
+        hugging[:4, : SIZE // 3 + 1] = True
+        touching[:4, : SIZE // 3] = True
+        assert hugs_border(np.rot90(hugging, side))
+        assert mask_of(picture_of(np.rot90(hugging, side))) is None
+        assert not hugs_border(np.rot90(touching, side))
+
+
+def test_masks_are_named_reproducible_and_of_the_train_split_alone(
+    inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def die(what: str, done: int, steps: int) -> None:
+        if what == "learning masks" and done == 3:
+            raise Killed
+
+    monkeypatch.setattr(mask_inversion, "_SAMPLING_STEPS", 4)
+    first = generate_masks(inputs, params_of(4), tmp_path / "a", silent)
+    with pytest.raises(Killed):
+        generate_masks(inputs, params_of(4), tmp_path / "b", die)
+    again = generate_masks(inputs, params_of(4), tmp_path / "b", silent)
+    assert [made.reference_id for made in first] == [made.reference_id for made in again]
+    assert all(np.array_equal(a.mask, b.mask) for a, b in zip(first, again, strict=True))
+    assert not (tmp_path / "a" / CHECKPOINT).exists()
+    assert {made.defect_type for made in first} <= {"bar", "hole"}
+    for made in first:
+        assert made.learned
+        assert made.reference_id.startswith(f"learned/textual_inversion/part/{made.defect_type}/")
+
+
+def test_a_types_masks_have_its_shape(inputs: Inputs, tmp_path: Path) -> None:
+    masks = generate_masks(inputs, params_of(150, wanted=8), tmp_path, silent)
+
+    def aspect(mask: Mask) -> float:
+        return float(np.ptp(np.flatnonzero(mask.any(axis=0))) + 1) / (np.ptp(np.flatnonzero(mask.any(axis=1))) + 1)
+
+    aspects = {kind: [aspect(made.mask) for made in masks if made.defect_type == kind] for kind in ("bar", "hole")}
+    print({k: np.round(v, 1) for k, v in aspects.items()})
+    assert len(aspects["bar"]) == len(aspects["hole"]) == 8
+    assert np.median(aspects["bar"]) > 2 > np.median(aspects["hole"])
+
+
+def test_a_frozen_backbone_learns_tokens_alone(inputs: Inputs, tmp_path: Path) -> None:
+    folder = str(save_tiny_pipeline(tmp_path / "pipeline"))
+    params = params_of(
+        2,
+        wanted=1,
+        codec={"kind": "pretrained", "path": f"{folder}/vae"},
+        backbone={"kind": "pretrained", "path": folder},
+    )
+    codec = load_codec(params.codec)
+    known = [ReferenceMask("a", "part", "bar", bar(20), False), ReferenceMask("b", "part", "hole", bar(20), False)]
+    model = new_model(codec, known, params, seed=1)
+    assert list(model.denoiser.trained_state()) == ["tokens"]
+    assert {made.defect_type for made in generate_masks(inputs, params, tmp_path, silent)} <= {"bar", "hole"}
+
+
+def test_nothing_to_learn_from_gives_no_masks(inputs: Inputs, tmp_path: Path) -> None:
+    cleans = inputs_of(*inputs.clean("part", TRAIN), *inputs.defects("part", "test"))
+    assert generate_masks(cleans, params_of(2), tmp_path, silent) == []

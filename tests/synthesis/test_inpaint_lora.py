@@ -1,0 +1,219 @@
+"""The few-shot painter behind the protocol, with tiny models of both kinds of backbone, for inpainting and for text."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import UNet2DConditionModel
+from safetensors.torch import load_file
+from scipy import ndimage
+
+from tasks.contracts import CLEAN, TEST, TRAIN, DefectoryError, DrawnMask, InputImage, Place, SampleSpec
+from tasks.diffusion.fitting import BACKBONE
+from tasks.inputs.store import Inputs
+from tasks.params import Params
+from tasks.products import file_sha256
+from tasks.synthesis import inpaint_lora
+from tasks.synthesis.portfolio import fit_in
+from tests.synthesis.tiny_stable_diffusion import save_tiny_pipeline
+
+SIZE = 64
+TRAINING = {"rank": 2, "pool_size": 8, "steps": 4, "batch_size": 2, "checkpoint_every": 2}
+
+
+def part(name: str, split: str, kind: str) -> InputImage:
+    """A plate with brushed lines; a spot is dark, a flake is bright."""
+    generator = np.random.default_rng([ord(letter) for letter in name])
+    rows, columns = np.mgrid[:SIZE, :SIZE]
+    plate = 130 + 20 * np.sin(columns / 3) + generator.normal(0, 2, (SIZE, SIZE))
+    mask = np.hypot(rows - generator.uniform(20, 44), columns - generator.uniform(20, 44)) < 8
+    if kind != CLEAN:
+        plate = np.where(mask, {"spot": 30, "flake": 240}[kind], plate)
+    return InputImage(
+        image_id=f"plate/{kind}/{name}",
+        category="plate",
+        defect_type=kind,
+        split=split,
+        group=name,
+        image=np.repeat(plate.clip(0, 255).astype(np.uint8)[..., None], 3, axis=2),
+        mask=None if kind == CLEAN else mask,
+        foreground=np.ones((SIZE, SIZE), bool),
+        sha256=name,
+        path=name,
+        source="made",
+        license="Apache-2.0",
+    )
+
+
+@pytest.fixture(scope="module")
+def inputs() -> Inputs:
+    cleans = [part(f"clean{n}", TRAIN, CLEAN) for n in range(8)]
+    defects = [part(f"{kind}{n}", TRAIN, kind) for kind in ("spot", "flake") for n in range(3)]
+    return Inputs((*cleans, *defects, part("held", TEST, "spot")), (), "inputs")
+
+
+def params_with(training: dict[str, object] | None = None, **blocks: object) -> Params:
+    content = {
+        "dataset": {"name": "plates", "image_size": SIZE, "threads": 1},
+        "inputs": {"sources": [{"kind": "elpv"}]},
+        "codec": {"fine_tune_steps": 1, "batch_size": 2, "crop": 32},
+        "backbone": {"channels": [32, 64], "steps": 2, "batch_size": 2, "pool_size": 4},
+        "paint": {"batch_size": 2},
+        "inpaint_lora": {"steps": 4, "candidates": 3, "training": {**TRAINING, **(training or {})}},
+    }
+    return Params.model_validate({**content, **blocks})
+
+
+def places_of(inputs: Inputs, count: int, strength: float = 2.0) -> list[Place]:
+    cleans = inputs.clean("plate", TRAIN)
+    places = []
+    for number in range(count):
+        mask = np.zeros((SIZE, SIZE), bool)
+        mask[10 + 4 * number : 34 + 4 * number, 16:40] = True
+        kind, clean = ("spot", "flake")[number % 2], cleans[number]
+        spec = SampleSpec(str(number), "plates", "plate", kind, number, clean.image_id, "perlin", strength, 70 + number)
+        places.append(Place(spec, clean, DrawnMask(mask, "perlin")))
+    return places
+
+
+def silent(what: str, done: int, steps: int) -> None:
+    pass
+
+
+@pytest.fixture(scope="module")
+def fitted(inputs: Inputs, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    workdir = tmp_path_factory.mktemp("models")
+    inpaint_lora.fit(inputs, params_with(), workdir, silent)
+    return workdir
+
+
+@pytest.fixture(scope="module")
+def model(fitted: Path, inputs: Inputs) -> inpaint_lora.Model:
+    return inpaint_lora.load(inputs, params_with(), fitted)
+
+
+def latents_of(model: inpaint_lora.Model, places: list[Place], params: Params) -> torch.Tensor:
+    latents = inpaint_lora.paint(model, places, params).latents
+    assert latents is not None
+    return latents
+
+
+def test_seeds_give_other_defects_and_the_same_surroundings(model: inpaint_lora.Model, inputs: Inputs) -> None:
+    params = params_with()
+    place = places_of(inputs, 1)[0]
+    places = [replace(place, spec=replace(place.spec, seed=seed)) for seed in (1, 2)]
+    images = fit_in(inpaint_lora.paint(model, places, params), places, params.adapt)
+    outside = ndimage.distance_transform_edt(~place.mask) > params.adapt.feather
+    for image in images:
+        assert np.array_equal(image[outside], place.clean.image[outside])
+    change = np.abs(images[0].astype(int) - images[1].astype(int))[place.mask].mean()
+    assert change > 5
+
+
+def test_samples_depend_on_their_address_alone(model: inpaint_lora.Model, inputs: Inputs) -> None:
+    places = places_of(inputs, 3)
+    all_three = latents_of(model, places, params_with())
+    assert torch.equal(latents_of(model, places[2:], params_with()), all_three[2:])
+    assert torch.equal(latents_of(model, places[:1], params_with()), all_three[:1])
+
+
+def test_strength_orders_how_far_a_defect_is_from_the_clean_image(
+    model: inpaint_lora.Model, inputs: Inputs
+) -> None:
+    one = params_with(inpaint_lora={"steps": 4, "candidates": 1, "training": TRAINING})
+    plain = latents_of(model, places_of(inputs, 4, 0.0), one)
+    far = [(latents_of(model, places_of(inputs, 4, g), one) - plain).square().mean() for g in (0.5, 1.5, 4.0, 8.0)]
+    assert far == sorted(far)
+    assert far[0] > 0
+
+
+def test_more_candidates_never_paint_less(model: inpaint_lora.Model, inputs: Inputs) -> None:
+    """With one candidate as with many the first is the same, and it is kept until a better one comes."""
+    places = places_of(inputs, 2)
+    one, many = (
+        params_with(inpaint_lora={"steps": 4, "candidates": count, "training": TRAINING}) for count in (1, 6)
+    )
+    first, kept = latents_of(model, places, one), latents_of(model, places, many)
+    far = [
+        inpaint_lora.distances_inside(
+            inpaint_lora.decode_plain(model.codec, latents),
+            inpaint_lora.to_tensor([place.clean.image for place in places]),
+            inpaint_lora.mask_tensor([place.mask for place in places]),
+        )
+        for latents in (first, kept)
+    ]
+    assert (far[1] >= far[0]).all()
+
+
+def test_the_defects_type_is_told(model: inpaint_lora.Model, inputs: Inputs) -> None:
+    place = places_of(inputs, 1)[0]
+    other = replace(place, spec=replace(place.spec, defect_type="flake"))
+    assert not torch.equal(latents_of(model, [place], params_with()), latents_of(model, [other], params_with()))
+
+
+def test_the_backbone_stays_as_it_was_fitted(fitted: Path, model: inpaint_lora.Model, inputs: Inputs) -> None:
+    base = inpaint_lora.load(inputs, params_with(), fitted).network.unload().state_dict()
+    stored = load_file(fitted / BACKBONE)
+    assert base.keys() == stored.keys()
+    assert all(torch.equal(base[name], stored[name]) for name in stored)
+    assert all("lora" in name or name == "learned" for name in load_file(fitted / inpaint_lora.ADAPTERS))
+
+
+def test_training_survives_a_kill_and_is_not_done_twice(fitted: Path, inputs: Inputs, tmp_path: Path) -> None:
+    class Killed(BaseException):
+        pass
+
+    def die_in_training(what: str, done: int, steps: int) -> None:
+        if what == "training the few-shot painter" and done == 3:
+            raise Killed
+
+    with pytest.raises(Killed):
+        inpaint_lora.fit(inputs, params_with(), tmp_path, die_in_training)
+    assert not (tmp_path / inpaint_lora.ADAPTERS).exists()
+    said: list[tuple[str, int]] = []
+    inpaint_lora.fit(inputs, params_with(), tmp_path, lambda what, done, steps: said.append((what, done)))
+    assert [done for what, done in said if what == "training the few-shot painter"] == [3, 4]
+    files = {path.name for path in tmp_path.iterdir()}
+    assert files == {path.name for path in fitted.iterdir()}
+    assert {file_sha256(tmp_path / name) for name in files} == {file_sha256(fitted / name) for name in files}
+    said.clear()
+    painted_otherwise = params_with(inpaint_lora={"candidates": 9, "strength": (1.0, 2.0), "training": TRAINING})
+    inpaint_lora.fit(inputs, painted_otherwise, tmp_path, lambda what, done, steps: said.append((what, done)))
+    assert said == []
+
+
+def test_the_test_split_is_never_seen(inputs: Inputs, fitted: Path, tmp_path: Path) -> None:
+    without = Inputs(tuple(image for image in inputs.images if image.split == TRAIN), (), inputs.sha256)
+    inpaint_lora.fit(without, params_with(), tmp_path, silent)
+    assert file_sha256(tmp_path / inpaint_lora.ADAPTERS) == file_sha256(fitted / inpaint_lora.ADAPTERS)
+
+
+@pytest.mark.parametrize("channels_in", [4, 9])
+def test_stable_diffusion_for_text_and_for_inpainting(inputs: Inputs, tmp_path: Path, channels_in: int) -> None:
+    folder = save_tiny_pipeline(tmp_path / "pipeline")
+    config = UNet2DConditionModel.load_config(folder / "unet")
+    UNet2DConditionModel.from_config({**config, "in_channels": channels_in}).save_pretrained(folder / "unet")
+    params = params_with(
+        codec={"kind": "pretrained", "path": str(folder / "vae")},
+        backbone={"kind": "pretrained", "path": str(folder)},
+        inpaint_lora={"steps": 3, "candidates": 2, "scheduler": "ddim", "training": {**TRAINING, "steps": 2}},
+    )
+    inpaint_lora.fit(inputs, params, tmp_path / "models", silent)
+    model = inpaint_lora.load(inputs, params, tmp_path / "models")
+    assert model.network.backbone.takes_holes == (channels_in == 9)
+    places = places_of(inputs, 1)
+    (image,) = fit_in(inpaint_lora.paint(model, places, params), places, params.adapt)
+    outside = ndimage.distance_transform_edt(~places[0].mask) > params.adapt.feather
+    assert np.array_equal(image[outside], places[0].clean.image[outside])
+    assert (image[places[0].mask] != places[0].clean.image[places[0].mask]).any()
+
+
+def test_missing_parts_are_named(fitted: Path, inputs: Inputs, tmp_path: Path) -> None:
+    with pytest.raises(DefectoryError, match="no such weight file"):
+        inpaint_lora.load(inputs, params_with(), tmp_path)
+    with pytest.raises(DefectoryError, match=r"inpaint_lora\.safetensors: made for another backbone or rank"):
+        inpaint_lora.load(inputs, params_with(training={"rank": 3}), fitted)
