@@ -13,6 +13,7 @@ from pathlib import Path
 
 from flows.repository import RESOLVED
 from flows.terminal import run_to_status
+from tasks.fitted import used_systems
 from tasks.inputs.digest import sources_sha256
 from tasks.params import load_params
 from tasks.plan import CODE_VERSION
@@ -22,7 +23,8 @@ def resolve(params: Path, out: Path) -> None:
     """Write the file. Raises DefectoryError naming each bad key of the params."""
     wanted = load_params(params)
     sources = sources_sha256(wanted.inputs, params.parent)
-    blocks = {**wanted.model_dump(mode="json"), "code": CODE_VERSION, "sources": sources}
+    systems = {name: wanted.system(name).model_dump(mode="json") for name in used_systems(wanted)}
+    blocks = {**wanted.model_dump(mode="json"), "systems": systems, "code": CODE_VERSION, "sources": sources}
     out.write_text(json.dumps(blocks, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 

@@ -14,6 +14,7 @@ from flows.timing import Clock
 from flows.workspace import Workspace
 from tasks.arithmetic import fix_arithmetic
 from tasks.contracts import Candidate, DefectoryError, Failure, Image, Place, ShardPlan
+from tasks.diffusion.pretrained import prompt_of
 from tasks.inputs.store import read_inputs
 from tasks.masks.draw import draw_mask
 from tasks.masks.learned import all_references
@@ -119,7 +120,7 @@ def _candidate(line: Line, shard: ScoredShard, number: int) -> Candidate:
         clean_sha256=clean.sha256,
         license=clean.license,
         source=clean.source,
-        prompt=line.params.paint.prompt.format(category=spec.category, defect_type=spec.defect_type),
+        prompt=prompt_of(line.params.paint.prompt, spec.category, spec.defect_type),
         model_sha256=line.portfolio.sha256,
         seconds=sum(seconds.get(name, 0.0) for name in MODEL_STATIONS) / len(shard.images),
         scores=scores.values,

@@ -93,17 +93,23 @@ class SdasModelParams(Block):
 
 
 class SdasParams(SystemParams):
-    """RealNet's SDAS; the strength is s, by which every step's variance is inflated to (1 + s)."""
+    """RealNet's SDAS; the strength is s, by which every step's variance is inflated to (1 + s).
 
-    strength: tuple[Strength, Strength] = (0.1, 0.2)
+    RealNet draws s from 0.1 to 0.2. Its samples are other objects than the clean twin's, so they differ without it; an
+    anchored one differs by s alone, and takes more of it to be seen.
+    """
+
+    strength: tuple[Strength, Strength] = (1.0, 4.0)
+    masks: MaskShares = {"perlin": 1.0}
+    """RealNet's. In a thin mask, such as a crack's, the texture that drifts is not seen."""
     steps: Count = 20
     """Of the respaced chain of 1000."""
-    start: Annotated[float, Field(gt=0.0, le=1.0)] = 0.6
+    start: Annotated[float, Field(gt=0.0, le=1.0)] = 0.7
     """The share of the chain that is run, from the clean image with that much noise; 1 is RealNet's pure noise."""
     anchored: bool = True
     """Whether strength 0 gives the clean image back, whatever the model has left to learn; RealNet's is not."""
-    opacity: tuple[Share, Share] = (0.5, 1.0)
-    """Drawn uniformly per sample: the share of the anomalous image inside the mask (RealNet's alpha)."""
+    opacity: tuple[Share, Share] = (0.8, 1.0)
+    """Drawn uniformly per sample: the share of the anomalous image inside the mask (RealNet's alpha, from 0.5)."""
     model: SdasModelParams = SdasModelParams()
 
 
@@ -165,7 +171,7 @@ class AnomalyAnyParams(SystemParams):
     """lambda, of the steps of the attention-guided optimisation; 0: none."""
     attention_growth: Annotated[float, Field(ge=0.0)] = 1.0
     """Delta: how much larger the steps are at the noisy end of the chain."""
-    attention_updates: Count = 2
+    attention_updates: Count = 3
     """Optimisation steps at each denoising step; the paper takes 10."""
     attention_side: Annotated[int, Field(ge=4)] = 16
     """Of the attention maps, in places a side."""

@@ -9,9 +9,11 @@ from torch import Tensor
 
 from tasks import adaptation
 from tasks.adaptation import adapt, adaptation_loss, ridge_regression, windows
+from tasks.diffusion.blending import blend
 from tasks.diffusion.codec import Codec, load_codec
 from tasks.diffusion.codec_training import to_tensor
 from tasks.params import AdaptParams, CodecParams
+from tasks.quality.perceptual import shared_lpips
 
 PUBLISHED = AdaptParams(kind="published", steps=15, learning_rate=2e-4)
 CLOSED_FORM = AdaptParams(kind="closed_form")
@@ -50,6 +52,39 @@ def test_the_objective_falls_and_the_defect_stays(
     assert outside_error(adapted, cleans, masks) < outside_error(plain, cleans, masks)
     inside = ((adapted - plain).abs() * masks).sum() / (3 * masks.sum())
     assert inside * 127.5 < 12
+
+
+@pytest.mark.parametrize("params", [PUBLISHED, CLOSED_FORM], ids=lambda params: params.kind)
+def test_the_painted_defect_looks_as_the_decoder_made_it(
+    codec: Codec, case: tuple[Tensor, Tensor, Tensor], params: AdaptParams
+) -> None:
+    latents, cleans, masks = case
+    plain = codec.decode(latents).clamp(-1, 1)
+    adapted = blend(adapt(codec, latents, cleans, masks, params).clamp(-1, 1), plain, masks)
+    assert shared_lpips()(adapted, plain).max() < 0.05
+
+
+def test_gradient_descent_goes_down(
+    codec: Codec, case: tuple[Tensor, Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses: list[Tensor] = []
+
+    def remembered(*args: object) -> Tensor:
+        losses.append(adaptation_loss(*args))  # type: ignore[arg-type]
+        return losses[-1]
+
+    monkeypatch.setattr(adaptation, "adaptation_loss", remembered)
+    adapt(codec, *(part[:1] for part in case), PUBLISHED)
+    average = torch.stack(losses).detach().unfold(0, 5, 1).mean(dim=1)
+    assert (average.diff() < 0).all()
+
+
+def test_the_closed_form_brings_the_surroundings_nearer_by_half(
+    codec: Codec, case: tuple[Tensor, Tensor, Tensor]
+) -> None:
+    plain = codec.decode(case[0])
+    adapted = adapt(codec, *case, CLOSED_FORM)
+    assert outside_error(adapted, *case[1:]) < 0.5 * outside_error(plain, *case[1:])
 
 
 def test_the_closed_form_beats_short_gradient_descent(codec: Codec, case: tuple[Tensor, Tensor, Tensor]) -> None:

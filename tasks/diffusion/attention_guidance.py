@@ -19,7 +19,7 @@ from tasks.contracts import DefectoryError, Mask
 from tasks.diffusion.text_backbone import TextBackbone
 
 _BLUR_SIZE, _BLUR_SIGMA = 3, 0.5
-_BACK = 0.25
+_BACK = 0.1
 """What is left of a step's size after one that made things worse."""
 _MEDIAN_SIZE = 5
 

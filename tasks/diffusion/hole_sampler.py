@@ -46,9 +46,7 @@ class Draw:
 
 
 @torch.no_grad()
-def fill(
-    model: LowRankBackbone, schedule: DDPMScheduler, sampler: Scheduler, filling: Filling, draw: Draw
-) -> Tensor:
+def fill(model: LowRankBackbone, schedule: DDPMScheduler, sampler: Scheduler, filling: Filling, draw: Draw) -> Tensor:
     """Latents (n, channels, h, w), outside of the mask's cells those of the clean image; `sampler` is started anew."""
     cells = cells_of(filling.masks)
     hole = hole_in(filling.clean_latents, filling.masks)
@@ -77,8 +75,6 @@ def _guided(
     twice = Hole(hole.mask.repeat(2, 1, 1, 1), hole.surroundings.repeat(2, 1, 1, 1))
     labels = torch.cat([filling.defect_labels, filling.clean_labels])
     with torch.autocast(noisy.device.type, torch.bfloat16):
-        both = model.predict(
-            noisy.repeat(2, 1, 1, 1), timesteps.repeat(2), labels, twice, disturbance.repeat(2, 1, 1)
-        )
+        both = model.predict(noisy.repeat(2, 1, 1, 1), timesteps.repeat(2), labels, twice, disturbance.repeat(2, 1, 1))
     defect, without = both.float().chunk(2)
     return without + scale * (defect - without)

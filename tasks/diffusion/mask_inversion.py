@@ -14,10 +14,8 @@ from dataclasses import dataclass
 from itertools import count, islice
 from pathlib import Path
 
-import numpy as np
 import torch
 from diffusers import DDPMScheduler
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tasks.contracts import Mask, ReferenceMask
@@ -25,7 +23,7 @@ from tasks.diffusion import fitting
 from tasks.diffusion.codec import FACTOR, Codec
 from tasks.diffusion.denoiser import Condition, Denoiser
 from tasks.diffusion.labels import LabelTable
-from tasks.diffusion.mask_pictures import mask_of, mask_pictures
+from tasks.diffusion.mask_pictures import Picture, mask_of, mask_pictures
 from tasks.diffusion.resumable import train
 from tasks.diffusion.schedule import sampling_schedule, training_schedule
 from tasks.diffusion.text_backbone import EmbeddedBackbone, TextBackbone, new_backbone
@@ -96,9 +94,7 @@ def generate_masks(inputs: Inputs, params: Params, workdir: Path, report: Report
     for label, pair in enumerate(model.table.pairs):
         report("drawing masks", label, len(model.table))
         pictures = draw_pictures(model, label, params.dataset.image_size, seed)
-        drawn = islice(pictures, _TRIES * params.masks.learned_per_type)
-        found = (mask for mask in map(mask_of, drawn) if mask is not None)
-        masks += _named(islice(found, params.masks.learned_per_type), *pair)
+        masks += _named(_accepted(pictures, params.masks.learned_per_type), *pair)
     (workdir / CHECKPOINT).unlink(missing_ok=True)
     return masks
 
@@ -117,8 +113,8 @@ def mask_training(params: Params) -> TrainingParams:
 
 
 @torch.no_grad()
-def draw_pictures(model: MaskModel, label: int, size: int, seed: int) -> Iterator[NDArray[np.float32]]:
-    """Endless grey pictures (size, size) of a label, about [-1, 1]; the n-th depends on seed, label and n alone."""
+def draw_pictures(model: MaskModel, label: int, size: int, seed: int) -> Iterator[Picture]:
+    """Endless pictures (size, size) of a label; the n-th depends on seed, label and n alone."""
     shape = (model.codec.latent_channels, size // FACTOR, size // FACTOR)
     labels = torch.full((_BATCH,), label)
     for first in count(0, _BATCH):
@@ -157,6 +153,11 @@ def _train(
     trainer.resume_from(checkpoint, made_from)
     train(trainer, pool, checkpoint, made_from, lambda done, steps: report("learning masks", done, steps))
     trainer.finish()
+
+
+def _accepted(pictures: Iterator[Picture], wanted: int) -> Iterator[Mask]:
+    found = (mask for mask in map(mask_of, islice(pictures, _TRIES * wanted)) if mask is not None)
+    return islice(found, wanted)
 
 
 def _named(masks: Iterable[Mask], category: str, defect_type: str) -> list[ReferenceMask]:

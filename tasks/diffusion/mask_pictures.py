@@ -17,6 +17,9 @@ from skimage.transform import AffineTransform, warp
 from tasks.contracts import Mask, ReferenceMask
 from tasks.diffusion.composites import TrainingImage, flipped
 
+Picture = NDArray[np.float32]
+"""Grey, (height, width), about [-1, 1]."""
+
 _TURN = 20.0
 """Degrees either way."""
 _SCALE = (0.85, 1.15)
@@ -48,8 +51,8 @@ def _moved(mask: Mask, generator: Generator) -> Mask:
     return moved if moved.any() else mask
 
 
-def mask_of(picture: NDArray[np.float32]) -> Mask | None:
-    """The white part of a picture (height, width) in [-1, 1]; None for an empty one, or one that hugs the border."""
+def mask_of(picture: Picture) -> Mask | None:
+    """The white part of a picture; None for an empty one, or one that hugs the border."""
     mask = picture > 0
     parts, count = ndimage.label(mask, structure=np.ones((3, 3)))
     if not count:

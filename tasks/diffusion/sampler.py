@@ -95,4 +95,3 @@ def keep_clean_pixels(codec: Codec, latents: Tensor, edit: Edit) -> Tensor:
     with torch.autocast(latents.device.type, torch.bfloat16):
         pixels = blend(codec.decode(latents).float().clamp(-1, 1), edit.cleans, edit.masks)
         return codec.encode(pixels).float()
-

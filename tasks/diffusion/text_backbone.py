@@ -44,7 +44,7 @@ class TextBackbone(Denoiser):
 
     unet: UNet2DConditionModel
     takes_holes: bool
-    """Whether the U-Net was made for inpainting; without it a hole is refused."""
+    """Whether the U-Net was made for inpainting; without it a hole is not heard of, and the sampler alone blends."""
     prompts: list[str]
     """By label; the last one is empty."""
 

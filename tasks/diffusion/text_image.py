@@ -75,6 +75,9 @@ def pooled_features(images: Tensor) -> Tensor:
 class PretrainedTextImage(TextImage):
     """CLIP, frozen, with its own tokenizer and image statistics."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, path: str) -> None:
         super().__init__()
         try:

@@ -75,9 +75,7 @@ class _Contrast(ResumableTrainer[_Examples]):
         return functional.cross_entropy(cosines / _TEMPERATURE, examples.labels[chosen])
 
 
-def fit_text_image(
-    inputs: Inputs, params: Params, descriptions: Descriptions, workdir: Path, report: Report
-) -> None:
+def fit_text_image(inputs: Inputs, params: Params, descriptions: Descriptions, workdir: Path, report: Report) -> None:
     """Train the embedded model; a pretrained one is taken as it is."""
     block, target = params.anomalyany, workdir / TEXT_IMAGE
     if block.text_image_kind == "pretrained":

@@ -7,10 +7,10 @@ wholly take back the noise that it does not expect, so texture and structure dri
 larger s is; s = 0 is the ordinary ancestral sampler. sigma_t^2 is the posterior's fixed variance (DDPM's
 beta-tilde); RealNet's network predicts it between that and beta.
 
-sqrt(1 + s) eps is drawn here as eps_1 + sqrt(s) eps_2, which has the same law and lets a sample be anchored: a twin chain
-with eps_1 alone is led back to a given image by the true posterior mean (CycleDiffusion, Wu and De la Torre,
-ICCV 2023), and what the denoiser's mean lacks to that is added to the sample's. The sample then is the given image at
-s = 0, whatever the denoiser has left to learn, and beyond that drifts from it by s alone.
+sqrt(1 + s) eps is drawn here as eps_1 + sqrt(s) eps_2, which has the same law and lets a sample be anchored: a twin
+chain with eps_1 alone is led back to a given image by the true posterior mean (CycleDiffusion, Wu and De la Torre, ICCV
+2023), and what the denoiser's mean lacks to that one is added to the sample's. At s = 0 the sample then is the given
+image, whatever the denoiser has left to learn; beyond, it drifts from it by s alone.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class ReverseStep:
 
 
 def reverse_steps(schedule: DDPMScheduler, steps: int, start: float = 1.0) -> list[ReverseStep]:
-    """The chain respaced to `steps` steps from the last timestep to 0; of them the last `start` (0 to 1), at least one."""
+    """The chain respaced to `steps` steps, from the last timestep to 0; their last share of `start`, at least one."""
     respaced = DDPMScheduler.from_config(schedule.config, timestep_spacing="linspace")
     respaced.set_timesteps(steps)
     left = respaced.timesteps[-max(1, round(start * steps)) :]

@@ -42,8 +42,8 @@ _CLUSTERED_CELLS = 8000
 """Drawn from all cells to find the clusters' centres."""
 _RING = 0.04
 """Of the side: the frame of cells that is taken for the border."""
-_LEAST_BORDER = 0.75
-"""Of the border that the background must cover: a texture's border is like its inside, and covers about half."""
+_BORDER_SHARE = 0.5
+"""How much of the border an object may cover, of its share of the inside; a texture covers as much of both."""
 _RIDGE = 1e-3
 """Added to the features' variances within the classes, in which a unit is a feature's variance over all cells."""
 _SMOOTHING = 1 / 128
@@ -113,7 +113,7 @@ def clusters_of(cells: Cells) -> NDArray[np.int32]:
 
 
 def background_cells(clusters: NDArray[np.int32]) -> Mask | None:
-    """Which cells belong to a cluster that the border shows more than the inside; None where the border is no background.
+    """Which cells belong to a cluster that the border shows more than the inside; None where the rest is no object.
 
     `clusters` is (images, rows, columns).
     """
@@ -122,7 +122,7 @@ def background_cells(clusters: NDArray[np.int32]) -> Mask | None:
     border[width:-width, width:-width] = False
     on_border, inside = (_shares(clusters[:, where]) for where in (border, ~border))
     background = on_border > inside
-    if on_border[background].sum() < _LEAST_BORDER:
+    if on_border[~background].sum() > _BORDER_SHARE * inside[~background].sum():
         return None
     return np.asarray(background[clusters])
 

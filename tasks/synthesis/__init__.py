@@ -40,6 +40,9 @@ SYSTEMS = {
     "inpaint_lora": Entry(
         "tasks.synthesis.inpaint_lora", (_CODEC, _PSEUDO, "backbone.safetensors", "inpaint_lora.safetensors")
     ),
+    "vq_transformer": Entry(
+        "tasks.synthesis.vq_transformer", (_PSEUDO, "vq_codec.safetensors", "vq_prior.safetensors")
+    ),
 }
 """By the name in params: a key of `paint.systems`, and the name of the system's block."""
 

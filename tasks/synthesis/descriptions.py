@@ -69,4 +69,3 @@ def load_descriptions(workdir: Path) -> Descriptions:
 
 def _types(inputs: Inputs, category: str) -> list[str]:
     return [CLEAN, *(sorted({image.defect_type for image in inputs.defects(category, TRAIN)}) or [ANY_DEFECT])]
-

@@ -144,4 +144,6 @@ def _made_from(inputs: Inputs, params: Params, workdir: Path) -> str:
     names = (fitting.CODEC, fitting.BACKBONE, PSEUDO_MASKS)
     files = {name: file_sha256(workdir / name) for name in names if (workdir / name).is_file()}
     dataset = [params.dataset.seed, params.dataset.threads, inputs.sha256, params.paint.close_up_cells]
-    return fingerprint("inpaint_lora 1", params.inpaint_lora.training, params.backbone, params.masks, *dataset, files)
+    return fingerprint(
+        "inpaint_lora 1", params.inpaint_lora.training, params.codec, params.backbone, params.masks, *dataset, files
+    )

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -30,7 +29,6 @@ from tasks.synthesis.protocol import Painted
 from tasks.system_params import VQTransformerParams
 from tasks.tokens.fill import Wish, fill
 from tasks.tokens.fitting import fit_image_codec, fit_prior, load_fitted_image_codec, load_fitted_prior
-from tasks.tokens.grids import NOWHERE, setting_at
 from tasks.tokens.image_codec import ImageCodec
 from tasks.tokens.likelihood import negative_log_likelihood
 from tasks.tokens.prior import Prior, cover_of
@@ -70,7 +68,7 @@ def repaint_ids(model: Model, place: Place, params: VQTransformerParams) -> tupl
     label, rival = (model.table.index(place.spec.category, name) for name in (place.spec.defect_type, CLEAN))
     wish = Wish(label, rival, place.spec.strength, params.temperature, params.top_k)
     generator = torch_generator(derive(place.spec.seed, "paint"))
-    return ids, fill(model.prior, ids, covers > 0, covers, wish, _nowhere, generator)
+    return ids, fill(model.prior, ids, covers > 0, covers, wish, generator)
 
 
 def _paint(model: Model, place: Place, params: VQTransformerParams) -> Tensor:
@@ -81,12 +79,11 @@ def new_clean_images(model: Model, category: str, count: int, seed: int) -> list
     """Clean images from nothing; the first ones do not depend on how many there are to be."""
     label = model.table.index(category, CLEAN)
     empty = torch.zeros((model.side, model.side), dtype=torch.long)
-    setting_of = partial(setting_at, height=model.side, width=model.side)
     images: list[Image] = []
     for number in range(count):
         generator = torch_generator(derive(seed, f"clean {number}"))
         wish = Wish(label, label, strength=1.0)
-        ids = fill(model.prior, empty, empty == 0, empty, wish, setting_of, generator)
+        ids = fill(model.prior, empty, empty == 0, empty, wish, generator, placed=True)
         images += to_images(model.codec.decode(ids[None]))
     return images
 
@@ -96,9 +93,5 @@ def in_mask_nll(model: Model, category: str, image: Image, mask: Mask) -> float:
     ids = model.codec.encode(to_tensor([image]))[0]
     covers = cover_of(mask_tensor([mask]), model.codec.factor)[0]
     label = model.table.index(category, CLEAN)
-    nats = negative_log_likelihood(model.prior, ids, covers > 0, covers, label, _nowhere)
+    nats = negative_log_likelihood(model.prior, ids, covers > 0, covers, label)
     return float(nats[covers > 0].mean())
-
-
-def _nowhere(top: int, left: int) -> int:
-    return NOWHERE

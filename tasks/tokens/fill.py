@@ -8,18 +8,15 @@ differ by their logits alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from tasks.tokens.grids import positions_of
 from tasks.tokens.order import reading_order
 from tasks.tokens.prior import Prior, Window
 from tasks.tokens.sliding import View, views_over
-
-SettingOf = Callable[[int, int], int]
-"""(row, column) of a window's first cell -> the setting that the prior is told."""
 
 
 @dataclass(frozen=True)
@@ -42,25 +39,29 @@ def fill(
     free: Tensor,
     covers: Tensor,
     wish: Wish,
-    setting_of: SettingOf,
     generator: torch.Generator,
+    placed: bool = False,
 ) -> Tensor:
-    """`ids` (h, w) with the cells of `free` (bool, h, w) drawn anew; `covers` (h, w) as `prior.cover_of` gives them."""
+    """`ids` (h, w) with the cells of `free` (bool, h, w) drawn anew; `covers` (h, w) as `prior.cover_of` gives them.
+
+    `placed`: the grid is a whole image, in which parts have their places, and no view of one.
+    """
     noise = gumbel((*ids.shape, prior.codes), generator)
     ids = ids.clone()
     for view in views_over(free, prior.window):
-        window = window_of(view, covers, [wish.label, wish.rival], setting_of(view.top, view.left))
+        window = window_of(view, covers, [wish.label, wish.rival], placed)
         filled = _fill_view(prior, ids[view.part].flatten(), view, window, wish, noise[view.part].flatten(0, 1))
         ids[view.part] = filled.view(view.side, view.side)
     return ids
 
 
-def window_of(view: View, covers: Tensor, labels: list[int], setting: int) -> Window:
+def window_of(view: View, covers: Tensor, labels: list[int], placed: bool) -> Window:
     """The view as the prior is told of it, once for each label."""
     count = len(labels)
     return Window(
         torch.tensor(labels),
-        torch.full((count,), setting),
+        torch.zeros(count, dtype=torch.long),
+        positions_of(view.top, view.left, view.side, covers.shape, placed).expand(count, -1, -1),
         covers[view.part].reshape(1, -1).expand(count, -1),
         reading_order(view.known, view.wanted).expand(count, -1),
     )

@@ -21,7 +21,7 @@ from tasks.products import file_sha256, is_made, mark_made
 from tasks.progress import Report
 from tasks.seeds import derive
 from tasks.tokens import training_loop
-from tasks.tokens.grids import SETTINGS, Grids, encode_grids
+from tasks.tokens.grids import Grids, encode_grids
 from tasks.tokens.image_codec import EmbeddedImageCodec, ImageCodec, load_embedded, load_pretrained
 from tasks.tokens.prior import Prior
 from tasks.tokens.prior_training import PriorTrainer
@@ -102,7 +102,7 @@ def load_fitted_prior(codec: ImageCodec, table: LabelTable, params: Params, work
 def _new_prior(codec: ImageCodec, table: LabelTable, params: Params) -> Prior:
     block = params.vq_transformer.prior
     side = min(block.window, params.dataset.image_size // codec.factor)
-    return Prior(codec.codebook_size, len(table), SETTINGS, side, block)
+    return Prior(codec.codebook_size, len(table), settings=1, window=side, params=block)
 
 
 def _grids(

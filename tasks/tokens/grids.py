@@ -17,10 +17,6 @@ from tasks.tokens.image_codec import ImageCodec
 from tasks.tokens.prior import cover_of
 
 _ENCODE_BATCH = 16
-_BINS = 8
-SETTINGS = _BINS**2 + 1
-NOWHERE = _BINS**2
-"""The setting of a window whose place in the image is not told: a magnified view is an image like any other."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +61,12 @@ def encode_grids(
     )
 
 
-def setting_at(top: int, left: int, height: int, width: int) -> int:
-    """The setting of a window whose first cell is at (top, left) of a grid of height x width."""
-    return top * _BINS // height * _BINS + left * _BINS // width
+def positions_of(top: int, left: int, side: int, shape: Sequence[int], placed: bool) -> Tensor:
+    """(side * side, 2): where the cells of a window at (top, left) lie in a grid of `shape`, in [0, 1]; -1 if not placed.
+
+    A magnified view is an image like any other, whose cells do not lie where they seem to.
+    """
+    line = torch.arange(side)
+    rows, columns = torch.meshgrid((top + line) / shape[0], (left + line) / shape[1], indexing="ij")
+    positions = torch.stack([rows, columns], dim=2).flatten(0, 1)
+    return positions if placed else torch.full_like(positions, -1.0)

@@ -11,19 +11,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from tasks.tokens.fill import SettingOf, window_of
+from tasks.tokens.fill import window_of
 from tasks.tokens.prior import Prior
 from tasks.tokens.sliding import views_over
 
 
 @torch.no_grad()
 def negative_log_likelihood(
-    prior: Prior, ids: Tensor, free: Tensor, covers: Tensor, label: int, setting_of: SettingOf
+    prior: Prior, ids: Tensor, free: Tensor, covers: Tensor, label: int, placed: bool = False
 ) -> Tensor:
     """(h, w): nats of each cell of `free` (bool, h, w) given the others and the free ones before it; 0 elsewhere."""
     result = torch.zeros(ids.shape)
     for view in views_over(free, prior.window):
-        window = window_of(view, covers, [label], setting_of(view.top, view.left))
+        window = window_of(view, covers, [label], placed)
         order = window.order[0]
         ordered = ids[view.part].flatten()[order]
         nats = functional.cross_entropy(prior(ordered[None], window)[0], ordered, reduction="none")

@@ -6,9 +6,12 @@ cross-entropy; a binary outline needs no more than a few convolutions on its uns
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.optim import Optimizer
 
 from tasks.seeds import derive, torch_generator
 from tasks.system_params import MaskCodecParams
@@ -52,7 +55,7 @@ class MaskCodecTraining:
     def __init__(self, codec: MaskCodec, outlines: Tensor, params: MaskCodecParams, seed: int) -> None:
         self.codec, self.outlines, self.params, self.seed = codec.requires_grad_(True), outlines, params, seed
         self.networks = nn.ModuleDict({"codec": codec})
-        self.optimizers = [torch.optim.Adam(codec.parameters(), params.learning_rate)]
+        self.optimizers: Sequence[Optimizer] = [torch.optim.Adam(codec.parameters(), params.learning_rate)]
         self.learning_rate = params.learning_rate
 
     def advance(self, step: int) -> float:

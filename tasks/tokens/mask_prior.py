@@ -162,7 +162,8 @@ def draw_outlines(
 def whole_window(labels: Tensor, settings: Tensor, cells: int) -> Window:
     """Windows of which nothing is known and in which no cell is special."""
     nothing = torch.zeros((len(labels), cells), dtype=torch.long)
-    return Window(labels, settings, nothing, reading_order(nothing.bool()))
+    nowhere = torch.full((*nothing.shape, 2), -1.0)
+    return Window(labels, settings, nowhere, nothing, reading_order(nothing.bool()))
 
 
 def _examples(

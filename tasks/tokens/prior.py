@@ -21,7 +21,7 @@ from tasks.system_params import TokenPriorParams
 COVERS = 3
 """A cell outside the mask, one that the mask meets, and one that lies in it wholly: 0, 1, 2."""
 _RATES = 8
-"""Wavelengths that tell a row or a column, from two cells to twice the window."""
+"""Wavelengths that tell a row or a column, from two cells to twice the window or the image."""
 _PREFIX = 2
 """Condition tokens before the first cell."""
 _SPREAD = 0.3
@@ -35,7 +35,9 @@ class Window:
     labels: Tensor
     """(n,): category and defect type."""
     settings: Tensor
-    """(n,): where in the image the window lies, or how large a mask is."""
+    """(n,): what else is told of a window as a whole, such as how large a mask is to be."""
+    positions: Tensor
+    """(n, cells, 2): each cell's row and column in the whole image, in [0, 1]; negative where that is not told."""
     covers: Tensor
     """(n, cells): how far the mask covers each cell."""
     order: Tensor
@@ -51,15 +53,15 @@ class Prior(nn.Module):
     def __init__(self, codes: int, labels: int, settings: int, window: int, params: TokenPriorParams) -> None:
         super().__init__()
         self.window, self.codes, width = window, codes, params.width
-        self.token, self.label, self.setting = (nn.Embedding(count, width) for count in (codes, labels, settings))
-        self.cover, self.next_cover = nn.Embedding(COVERS, width), nn.Embedding(COVERS, width)
-        self.neighbour = nn.Embedding(4 * (codes + 1), width)
-        for embedding in self.children():
-            nn.init.normal_(embedding.weight, std=_SPREAD)
+        self.token, self.label, self.setting = (_embedding(size, width) for size in (codes, labels, settings))
+        self.cover, self.next_cover = _embedding(COVERS, width), _embedding(COVERS, width)
+        self.neighbour = _embedding(4 * (codes + 1), width)
         self.register_buffer("waves", place_waves(window), persistent=False)
         self.register_buffer("beside", cells_beside(window), persistent=False)
-        self.place, self.next_place = (nn.Linear(self.waves.shape[1], width, bias=False) for _ in range(2))
+        self.place, self.next_place = (nn.Linear(4 * _RATES, width, bias=False) for _ in range(2))
+        self.next_position = nn.Linear(4 * _RATES, width, bias=False)
         self.network = GPT2Model(_gpt2(window**2 + _PREFIX, params))
+        self.network.wte.requires_grad_(False)
         self.head = nn.Linear(width, codes)
 
     def forward(self, ids: Tensor, window: Window) -> Tensor:
@@ -99,10 +101,15 @@ class Prior(nn.Module):
         return own + self.label(window.labels)[:, None] + self._next(ids, window, start + 1, count)
 
     def _next(self, ids: Tensor, window: Window, start: int, count: int) -> Tensor:
-        """`count` cells from number `start` of the order on, as they are known before: place, cover and neighbours."""
+        """`count` cells from number `start` of the order on, as they are known before: all but their tokens."""
         cells = window.order[:, start : start + count]
-        place = self.next_place(self.waves[cells]) + self.next_cover(window.covers.gather(1, cells))
-        return place + self.neighbour(self._neighbours(ids, window, start, count)).sum(dim=2)
+        positions = window.positions.gather(1, cells[..., None].expand(-1, -1, 2))
+        place = self.next_place(self.waves[cells]) + self.next_position(position_waves(positions))
+        return (
+            place
+            + self.next_cover(window.covers.gather(1, cells))
+            + self.neighbour(self._neighbours(ids, window, start, count)).sum(dim=2)
+        )
 
     def _neighbours(self, ids: Tensor, window: Window, start: int, count: int) -> Tensor:
         """(n, count, 4): the tokens beside each cell that are read before it is; a token of its own where none is."""
@@ -114,9 +121,15 @@ class Prior(nn.Module):
         return torch.where(seen, tokens, self.codes) + torch.arange(4) * (self.codes + 1)
 
 
+def _embedding(size: int, width: int) -> nn.Embedding:
+    embedding = nn.Embedding(size, width)
+    nn.init.normal_(embedding.weight, std=_SPREAD)
+    return embedding
+
+
 def _gpt2(positions: int, params: TokenPriorParams) -> GPT2Config:
     return GPT2Config(
-        vocab_size=1,  # its own embedding is not used: what it reads is embedded with its place and cover
+        vocab_size=1,  # what it reads is embedded here, with place and cover
         bos_token_id=None,
         eos_token_id=None,
         n_positions=positions,
@@ -134,11 +147,20 @@ def place_waves(window: int) -> Tensor:
 
     The neighbour of a cell is then found by one turn of these features, the same for all cells.
     """
-    rates = torch.pi / torch.logspace(0, 1, _RATES, base=window)
-    angles = torch.arange(window)[:, None] * rates
-    line = torch.cat([angles.sin(), angles.cos()], dim=1)
-    rows, columns = line[:, None].expand(-1, window, -1), line[None].expand(window, -1, -1)
-    return torch.cat([rows, columns], dim=2).flatten(0, 1)
+    line = torch.arange(window)
+    places = torch.stack(torch.meshgrid(line, line, indexing="ij"), dim=2).flatten(0, 1)
+    return _waves(places, torch.pi * torch.logspace(0, -1, _RATES, base=window))
+
+
+def position_waves(positions: Tensor) -> Tensor:
+    """(..., features) of positions (..., 2) in [0, 1]; nothing but zeros for a negative one."""
+    return _waves(positions, torch.pi * torch.arange(1, _RATES + 1)) * (positions[..., :1] >= 0)
+
+
+def _waves(points: Tensor, rates: Tensor) -> Tensor:
+    """Points (..., 2) to (..., 4 * rates)."""
+    angles = (points[..., None] * rates).flatten(-2)
+    return torch.cat([angles.sin(), angles.cos()], dim=-1)
 
 
 def cells_beside(window: int) -> Tensor:

@@ -13,10 +13,12 @@ from torch.nn import functional
 
 from tasks.diffusion.resumable import ResumableTrainer
 from tasks.system_params import TokenPriorParams
-from tasks.tokens.grids import NOWHERE, Grids, setting_at
+from tasks.tokens.grids import Grids, positions_of
 from tasks.tokens.order import random_known, reading_order
 from tasks.tokens.prior import Prior, Window
 
+_WHOLE_SHARE = 0.3
+"""Of the windows, those of whole clean images."""
 _INPAINTING_SHARE = 0.7
 """Of the windows of augmented images, those in which all but the mask is known."""
 
@@ -27,7 +29,9 @@ class PriorTrainer(ResumableTrainer[Grids]):
         self.prior, self.params = prior, params
 
     def loss(self, examples: Grids, generator: torch.Generator) -> Tensor:
-        chosen = torch.randint(len(examples.ids), (self.params.batch_size,), generator=generator)
+        placed = torch.rand(self.params.batch_size, generator=generator) < _WHOLE_SHARE
+        weights = (placed[:, None] == examples.placed).float() + 1e-9  # all alike where there is but one kind
+        chosen = torch.multinomial(weights, 1, generator=generator).squeeze(1)
         ids, window = draw_windows(examples, chosen, self.prior.window, generator)
         torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))  # dropout knows no generator
         return token_loss(self.prior, ids, window, self.params, generator)
@@ -49,7 +53,7 @@ def token_loss(
 
 def draw_windows(grids: Grids, chosen: Tensor, side: int, generator: torch.Generator) -> tuple[Tensor, Window]:
     """A window of each chosen grid: its ids (n, side * side) in raster order, and what the prior is told."""
-    ids, covers, orders, settings = [], [], [], []
+    ids, covers, orders, positions = [], [], [], []
     for number in chosen.tolist():
         placed = bool(grids.placed[number])
         top, left = _corner(grids.covers[number], side, generator)
@@ -60,8 +64,14 @@ def draw_windows(grids: Grids, chosen: Tensor, side: int, generator: torch.Gener
         ids.append(grids.ids[part].flatten())
         covers.append(cover)
         orders.append(reading_order(known))
-        settings.append(setting_at(top, left, *grids.ids.shape[1:]) if placed else NOWHERE)
-    window = Window(grids.labels[chosen], torch.tensor(settings), torch.stack(covers), torch.stack(orders))
+        positions.append(positions_of(top, left, side, grids.ids.shape[1:], placed))
+    window = Window(
+        grids.labels[chosen],
+        torch.zeros_like(chosen),
+        torch.stack(positions),
+        torch.stack(covers),
+        torch.stack(orders),
+    )
     return torch.stack(ids), window
 
 

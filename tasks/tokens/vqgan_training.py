@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from tasks.contracts import Image
 from tasks.diffusion.codec_training import crop_batches
@@ -33,7 +34,7 @@ class VQGANTraining:
         self.codec, self.discriminator = codec.requires_grad_(True), discriminator
         self.networks = nn.ModuleDict({"codec": codec, "discriminator": discriminator})
         self.learning_rate = params.learning_rate
-        self.optimizers = [
+        self.optimizers: Sequence[Optimizer] = [
             torch.optim.Adam(network.parameters(), self.learning_rate, betas=_BETAS, fused=True)
             for network in (codec, discriminator)
         ]

@@ -62,8 +62,8 @@ def test_an_untrained_mask_encoder_says_nothing_and_a_trained_one_where_the_mask
     torch.manual_seed(0)
     encoder = MaskEncoder(16)
     assert torch.equal(encoder(masks_at(0, 40)), torch.zeros(2, 4, 16))
-    for head in encoder.heads:
-        nn.init.normal_(head.weight)
+    for parameter in encoder.heads.parameters():
+        nn.init.normal_(parameter)
     here, there, none = encoder(torch.cat([masks_at(0, 40), torch.zeros(1, 1, 64, 64)]))
     assert all((a - b).abs().mean() > 1e-3 for a, b in [(here, there), (here, none), (there, none)])
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
-from torch import Tensor, nn
+from diffusers.models.attention_processor import Attention
+from torch import Tensor
 
 from tasks.diffusion.attention import AttentionMaps, cross_attention
 from tasks.diffusion.text_backbone import EmbeddedBackbone
@@ -35,16 +36,16 @@ def run(unet: UNet2DConditionModel, tokens: Tensor | None = None) -> Tensor:
     return unet(noisy, torch.tensor([10, 500]), tokens).sample
 
 
-def layers_of(unet: UNet2DConditionModel) -> list[nn.Module]:
-    return [module for name, module in unet.named_modules() if name.endswith("attn2")]
+def layers_of(unet: UNet2DConditionModel) -> list[Attention]:
+    return [m for name, m in unet.named_modules() if name.endswith("attn2") and isinstance(m, Attention)]
 
 
 @contextmanager
-def overheard(layers: list[nn.Module]) -> Iterator[list[tuple[nn.Module, Tensor, Tensor]]]:
+def overheard(layers: list[Attention]) -> Iterator[list[tuple[Attention, Tensor, Tensor]]]:
     """Every layer with the image features and the tokens that it is given, in the order of their calls."""
-    heard: list[tuple[nn.Module, Tensor, Tensor]] = []
+    heard: list[tuple[Attention, Tensor, Tensor]] = []
 
-    def hear(layer: nn.Module, given: tuple[Tensor, ...], named: dict[str, Tensor]) -> None:
+    def hear(layer: Attention, given: tuple[Tensor, ...], named: dict[str, Tensor]) -> None:
         heard.append((layer, given[0], named["encoder_hidden_states"]))
 
     handles = [layer.register_forward_pre_hook(hear, with_kwargs=True) for layer in layers]
@@ -79,9 +80,14 @@ def test_recording_changes_nothing(unet: UNet2DConditionModel) -> None:
 
 def test_processors_come_back_even_after_an_error(unet: UNet2DConditionModel) -> None:
     before = [layer.processor for layer in layers_of(unet)]
-    with pytest.raises(ZeroDivisionError), cross_attention(unet):
-        assert all(layer.processor is not old for layer, old in zip(layers_of(unet), before, strict=True))
-        raise ZeroDivisionError
+
+    def fail_inside() -> None:
+        with cross_attention(unet):
+            assert all(layer.processor is not old for layer, old in zip(layers_of(unet), before, strict=True))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail_inside()
     assert all(layer.processor is old for layer, old in zip(layers_of(unet), before, strict=True))
 
 

@@ -36,7 +36,9 @@ def some_maps(seed: int = 0) -> Tensor:
 def test_the_anomalys_map_is_its_share_of_the_words_alone() -> None:
     flat = torch.tensor([0.5, 0.1, 0.2, 0.15, 0.03, 0.02]).view(1, 6, 1, 1).expand(1, 6, 8, 8)
     weights = np.exp(SHARPNESS * np.array([0.1, 0.2, 0.15]))
-    assert torch.allclose(anomaly_map(flat, words(), SHARPNESS), torch.tensor(weights[1:].sum() / weights.sum()).float())
+    assert torch.allclose(
+        anomaly_map(flat, words(), SHARPNESS), torch.tensor(weights[1:].sum() / weights.sum()).float()
+    )
     changed = some_maps()
     changed[:, [0, 4, 5]] = 0.9
     assert torch.equal(anomaly_map(changed, words(), SHARPNESS), anomaly_map(some_maps(), words(), SHARPNESS))
@@ -84,7 +86,8 @@ def test_a_label_is_where_the_map_is_high() -> None:
     assert low.dtype == bool
     assert high[18, 42]
     assert (low | high).sum() == low.sum() > high.sum() > 0
-    assert not low[40:].any() and not low[:, :24].any()
+    assert not low[40:].any()
+    assert not low[:, :24].any()
 
 
 def test_words_that_a_backbone_does_not_know_are_named() -> None:

@@ -24,7 +24,7 @@ from tasks.system_params import AnomalyAnyParams
 from tests.diffusion.tiny_clip import save_tiny_clip
 
 PROMPT, CLEAN_PROMPT, DETAILED = "a nut rust", "a nut", "a nut red rust"
-PARAMS = AnomalyAnyParams(steps=5, refined_share=0.4, attention_side=4, guidance=2.0)
+PARAMS = AnomalyAnyParams(steps=3, refined_share=0.4, attention_side=4, attention_updates=3, guidance=2.0)
 SIDE = 64
 
 
@@ -55,7 +55,7 @@ class Models:
         return GuidedPainter(self.backbone, self.codec, self.text_image, PARAMS.model_copy(update=changed))
 
     @torch.no_grad()
-    def edit(self, count: int = 3, empty: bool = False, strength: float = 0.7, seed: int = 5) -> Edit:
+    def edit(self, count: int = 2, empty: bool = False, strength: float = 0.7, seed: int = 5) -> Edit:
         generator = torch.Generator().manual_seed(seed)
         masks = torch.zeros(count, 1, SIDE, SIDE)
         if not empty:
@@ -109,8 +109,8 @@ def test_attention_to_the_anomaly_rises_at_every_optimised_step(models: Models) 
         first_focus = focus_of(painter.attention(edit, before, edit.tokens, 0))
         for step, after in enumerate(painter.steps(edit)):
             optimised = painter.attend(edit, before, edit.tokens, step, first_focus)
-            low, high = (attention_loss(painter.attention(edit, z, edit.tokens, step), edit.masks)
-                         for z in (optimised, before))  # fmt: skip
+            maps = [painter.attention(edit, latents, edit.tokens, step) for latents in (before, optimised)]
+            high, low = (attention_loss(map_, edit.masks) for map_ in maps)
             assert (low < high).all()
             assert torch.equal(optimised * (1 - edit.chain.cells), before * (1 - edit.chain.cells))
             before = after
@@ -118,8 +118,8 @@ def test_attention_to_the_anomaly_rises_at_every_optimised_step(models: Models) 
 
 def test_refinement_brings_the_image_nearer_to_its_description(models: Models) -> None:
     def fit(rate: float) -> Tensor:
-        """Of eight seeds."""
-        edit, painter = models.edit(count=8, seed=11), models.painter(refinement_rate=rate, attention_rate=0.0)
+        """Of five seeds."""
+        edit, painter = models.edit(count=5, seed=11), models.painter(refinement_rate=rate, attention_rate=0.0)
         *_, last = painter.steps(edit)
         with torch.no_grad():
             return painter.fit_of(edit, last)
@@ -129,7 +129,7 @@ def test_refinement_brings_the_image_nearer_to_its_description(models: Models) -
 
 def test_images_do_not_depend_on_their_companions_strength(models: Models) -> None:
     edit = models.edit()
-    mixed = replace(edit, chain=replace(edit.chain, strengths=torch.tensor([0.7, 0.2, 1.0])))
+    mixed = replace(edit, chain=replace(edit.chain, strengths=torch.tensor([0.7, 1.0])))
     *_, alike = models.painter().steps(edit)
     *_, other = models.painter().steps(mixed)
     assert torch.equal(alike[0], other[0])

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from tasks.diffusion.defect_fill import hole_in
 from tasks.diffusion.labels import LabelTable
 from tasks.diffusion.low_rank import LowRankBackbone, first_tokens
-from tasks.diffusion.defect_fill import hole_in
 from tasks.diffusion.text_backbone import TextBackbone, new_backbone
 from tasks.params import BackboneParams
 from tests.synthesis.tiny_stable_diffusion import save_tiny_pipeline

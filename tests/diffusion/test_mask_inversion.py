@@ -67,10 +67,12 @@ def test_pictures_are_white_on_black_and_every_type_has_as_many(inputs: Inputs) 
 
 def test_a_picture_gives_its_mask_without_specks() -> None:
     shape = blob(30, 30, 10, SIZE)
-    assert np.array_equal(mask_of(picture_of(shape)), shape)
     speckled = shape.copy()
     speckled[60, 60] = True
-    assert np.array_equal(mask_of(picture_of(speckled)), shape)
+    for drawn in (shape, speckled):
+        found = mask_of(picture_of(drawn))
+        assert found is not None
+        assert np.array_equal(found, shape)
 
 
 def test_empty_pictures_and_those_that_hug_the_border_are_no_masks() -> None:
@@ -109,14 +111,14 @@ def test_masks_are_named_reproducible_and_of_the_train_split_alone(
         assert made.reference_id.startswith(f"learned/textual_inversion/part/{made.defect_type}/")
 
 
-def test_a_types_masks_have_its_shape(inputs: Inputs, tmp_path: Path) -> None:
-    masks = generate_masks(inputs, params_of(150, wanted=8), tmp_path, silent)
+def test_a_types_masks_have_its_shape(inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mask_inversion, "_SAMPLING_STEPS", 10)
+    masks = generate_masks(inputs, params_of(100, wanted=8), tmp_path, silent)
 
     def aspect(mask: Mask) -> float:
         return float(np.ptp(np.flatnonzero(mask.any(axis=0))) + 1) / (np.ptp(np.flatnonzero(mask.any(axis=1))) + 1)
 
     aspects = {kind: [aspect(made.mask) for made in masks if made.defect_type == kind] for kind in ("bar", "hole")}
-    print({k: np.round(v, 1) for k, v in aspects.items()})
     assert len(aspects["bar"]) == len(aspects["hole"]) == 8
     assert np.median(aspects["bar"]) > 2 > np.median(aspects["hole"])
 

@@ -8,7 +8,7 @@ from diffusers import DDPMScheduler
 from torch import Tensor
 
 from tasks.diffusion.schedule import training_schedule
-from tasks.diffusion.variance import inflated_schedule, remaining_timesteps, sample_from
+from tasks.diffusion.variance import InflatedSampler, Randomness, reverse_steps
 
 SHAPE = (3, 8, 8)
 STEPS = 20
@@ -19,8 +19,10 @@ def guess(noisy: Tensor, timesteps: Tensor) -> Tensor:
     return torch.tanh(noisy.roll(1, -1)) * (0.5 + timesteps.view(-1, 1, 1, 1) / 1000)
 
 
-def generators(count: int) -> list[torch.Generator]:
-    return [torch.Generator().manual_seed(number) for number in range(count)]
+def randomness(count: int, first: int = 0, last: int | None = None) -> Randomness:
+    """Of samples `first` to `last` of `count`."""
+    chosen = range(count)[first:last]
+    return Randomness(*([torch.Generator().manual_seed(seed + base) for seed in chosen] for base in (0, 1000)))
 
 
 LINEAR: dict[str, object] = {"beta_schedule": "linear", "prediction_type": "epsilon"}
@@ -32,12 +34,12 @@ def test_strength_0_is_the_ancestral_sampler_of_diffusers_bit_for_bit(
     config: dict[str, object] | None, clip: bool
 ) -> None:
     schedule = training_schedule(config)
-    schedule_here = inflated_schedule(schedule, STEPS, torch.zeros(4), clip)
-    samples = sample_from(guess, schedule_here, torch.zeros(4, *SHAPE), 1.0, generators(4))
+    sampler = InflatedSampler(guess, schedule, STEPS, clip=clip)
+    samples = sampler.sample(torch.zeros(4, *SHAPE), torch.zeros(4), randomness(4))
 
     plain = DDPMScheduler.from_config(schedule.config, timestep_spacing="linspace", clip_sample=clip)
     plain.set_timesteps(STEPS)
-    own = generators(4)
+    own = randomness(4).ordinary
     sample = torch.stack([torch.randn(SHAPE, generator=generator) for generator in own])
     sample = (1 - schedule.alphas_cumprod[999]).sqrt() * sample
     for timestep in plain.timesteps:
@@ -47,38 +49,52 @@ def test_strength_0_is_the_ancestral_sampler_of_diffusers_bit_for_bit(
 
 @pytest.mark.parametrize("strength", [0.0, 0.1, 0.4, 2.0])
 def test_every_step_but_the_last_injects_the_inflated_variance(strength: float) -> None:
-    schedule = inflated_schedule(training_schedule(), STEPS, torch.tensor([strength]))
-    alpha_bar = schedule.alphas_cumprod
-    noisy = torch.zeros(1, 1, 200, 200)  # a step's outcome is then its mean, the same everywhere, plus the noise
-    for now, then in zip(schedule.timesteps[:-1], schedule.timesteps[1:], strict=True):
-        beta = 1 - alpha_bar[now] / alpha_bar[then]
-        variance = beta * (1 - alpha_bar[then]) / (1 - alpha_bar[now])
-        after = schedule.step(noisy, now, noisy, generator=generators(1)).prev_sample
-        assert after.var() == pytest.approx(float((1 + strength) * variance), rel=0.02)
-    last = schedule.timesteps[-1]
-    assert last == 0
-    assert schedule.step(noisy, last, noisy).prev_sample.var() == 0
+    samples: list[Tensor] = []
+
+    def follow(noisy: Tensor, timesteps: Tensor) -> Tensor:
+        samples.append(noisy)
+        return torch.zeros_like(noisy)
+
+    schedule = training_schedule()
+    sampler = InflatedSampler(follow, schedule, STEPS)
+    samples.append(sampler.sample(torch.zeros(1, 1, 200, 200), torch.tensor([strength]), randomness(1)))
+    steps = reverse_steps(schedule, STEPS)
+    for step, now, after in zip(steps, samples[:-1], samples[1:], strict=True):
+        estimate = schedule.alphas_cumprod[step.timestep].sqrt() * now  # of x_0, for v = 0
+        injected = after - step.mean(estimate, now)
+        assert float(injected.var()) == pytest.approx(float((1 + strength) * step.sigma**2), rel=0.02, abs=1e-9)
+    assert steps[-1].timestep == 0
+    assert steps[-1].sigma == 0
 
 
 def test_each_sample_has_its_own_strength_and_noise() -> None:
     cleans = torch.rand(3, *SHAPE) * 2 - 1
-    together = inflated_schedule(training_schedule(), STEPS, torch.tensor([0.0, 0.2, 1.0]))
-    alone = inflated_schedule(training_schedule(), STEPS, torch.tensor([0.2]))
-    batch = sample_from(guess, together, cleans, 0.5, generators(3))
-    single = sample_from(guess, alone, cleans[1:2], 0.5, generators(3)[1:2])
+    sampler = InflatedSampler(guess, training_schedule(), STEPS, start=0.5, anchored=True)
+    batch = sampler.sample(cleans, torch.tensor([0.0, 0.2, 1.0]), randomness(3))
+    single = sampler.sample(cleans[1:2], torch.tensor([0.2]), randomness(3, first=1, last=2))
     assert torch.equal(batch[1:2], single)
 
 
+def test_an_anchored_sample_is_its_clean_image_at_strength_0_and_drifts_with_the_strength() -> None:
+    cleans = torch.rand(32, *SHAPE, generator=torch.Generator().manual_seed(9)) * 2 - 1
+    sampler = InflatedSampler(guess, training_schedule(), STEPS, start=0.7, anchored=True)
+    distances = []
+    for strength in (0.0, 0.1, 0.4, 1.6):
+        samples = sampler.sample(cleans, torch.full((32,), strength), randomness(32))
+        distances.append(float((samples - cleans).abs().mean()))
+    assert distances[0] < 1e-5
+    assert all(less < more for less, more in zip(distances, distances[1:], strict=False))
+
+
 def test_a_late_start_runs_the_end_of_the_chain() -> None:
-    schedule = inflated_schedule(training_schedule(), STEPS, torch.zeros(1))
-    assert torch.equal(remaining_timesteps(schedule, 1.0), schedule.timesteps)
-    assert torch.equal(remaining_timesteps(schedule, 0.5), schedule.timesteps[10:])
-    assert remaining_timesteps(schedule, 0.001).tolist() == [0]
+    whole = [int(step.timestep) for step in reverse_steps(training_schedule(), STEPS)]
+    assert (whole[0], whole[-1], len(whole)) == (999, 0, STEPS)
+    assert [int(step.timestep) for step in reverse_steps(training_schedule(), STEPS, 0.5)] == whole[10:]
+    assert [int(step.timestep) for step in reverse_steps(training_schedule(), STEPS, 0.001)] == [0]
 
 
 def test_a_sample_of_a_late_start_stays_nearer_to_its_clean_image() -> None:
     """With the exact denoiser of standard normal images, of which every sample is one."""
-    schedule = training_schedule()
 
     def exact(noisy: Tensor, timesteps: Tensor) -> Tensor:
         return torch.zeros_like(noisy)  # v = sqrt(a) noise - sqrt(1 - a) image, whose mean given `noisy` is 0
@@ -86,8 +102,8 @@ def test_a_sample_of_a_late_start_stays_nearer_to_its_clean_image() -> None:
     cleans = torch.randn(32, *SHAPE, generator=torch.Generator().manual_seed(9))
     distances = []
     for start in (0.25, 0.5, 1.0):
-        plain = inflated_schedule(schedule, STEPS, torch.zeros(32))
-        samples = sample_from(exact, plain, cleans, start, generators(32))
+        sampler = InflatedSampler(exact, training_schedule(), STEPS, start)
+        samples = sampler.sample(cleans, torch.zeros(32), randomness(32))
         assert samples.std() == pytest.approx(1, abs=0.1)
         distances.append(float((samples - cleans).abs().mean()))
     assert distances == sorted(distances)

@@ -68,10 +68,12 @@ def test_what_the_object_encloses_belongs_to_it_and_crumbs_do_not() -> None:
     assert not found[:12, 95:].any()
 
 
-def test_a_texture_is_all_foreground() -> None:
+@pytest.mark.parametrize("name", ["brick", "grass", "gravel"])
+def test_a_texture_is_all_foreground(name: str) -> None:
+    texture = getattr(data, name)()
     generator = np.random.default_rng(0)
     corners = generator.integers(0, 512 - SIZE, (6, 2))
-    cleans = [np.repeat(data.brick()[r : r + SIZE, c : c + SIZE, None], 3, axis=2) for r, c in corners]
+    cleans = [np.repeat(texture[r : r + SIZE, c : c + SIZE, None], 3, axis=2) for r, c in corners]
     model = learn_cells(cleans)
     assert model is None
     assert find_by_cells(cleans[0], model).all()
@@ -120,7 +122,7 @@ def test_the_discriminant_is_fishers() -> None:
 
 
 def test_inputs_are_built_with_it(tmp_path: Path) -> None:
-    source = mvtec_source(mvtec_tree(tmp_path / "disc")).model_copy(update={"foreground": "learned"})
+    source = mvtec_source(mvtec_tree(tmp_path / "disc", 4, 1, 2)).model_copy(update={"foreground": "learned"})
     shas = {build_inputs(params_of(source), tmp_path, tmp_path / name).sha256 for name in ("one", "two")}
     assert len(shas) == 1
     for image in read_inputs(tmp_path / "one").images:

@@ -48,6 +48,8 @@ def test_cookies(tmp_path: Path) -> None:
     assert len(inputs.images) == 31 + 14 + 32
     assert all(image.split == TEST for image in inputs.images if image.path.startswith("heldout"))
     assert inputs.by_id("cookies/clean/normal-1").group == inputs.by_id("cookies/clean/normal-2").group
+    for image in inputs.images:
+        assert 0.2 < image.foreground.mean() < 0.5, f"{image.image_id}: a bright table is no cookie"
     cracked = [image for image in inputs.images if image.defect_type == "cracked"]
     assert all(image.mask is not None and 0 < image.mask.mean() < 0.2 for image in cracked)
 

@@ -29,7 +29,7 @@ def test_the_motion_brings_the_points_of_the_mask_to_the_crop() -> None:
     for seed in range(20):
         warped, motion = warp_reference(mask, np.random.default_rng(seed), (0.85, 1.15), 180.0)
         column, row, _ = np.rint(motion @ points).astype(int)
-        inside = (0 <= row) & (row < warped.shape[0]) & (0 <= column) & (column < warped.shape[1])
+        inside = (row >= 0) & (row < warped.shape[0]) & (column >= 0) & (column < warped.shape[1])
         # The tips of turned corners cover too little of their pixels to be kept.
         assert inside.mean() > 0.99
         assert warped[row[inside], column[inside]].mean() > 0.97

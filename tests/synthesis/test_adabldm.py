@@ -216,18 +216,20 @@ def test_a_stable_diffusion_backbone_is_fitted_and_painted_on_its_own_noise_sche
     trimaps = torch.ones(4, 1, SIZE * 4, SIZE * 4, dtype=torch.uint8)
     pool = Pool(torch.full((4, 4, SIZE // 2, SIZE // 2), 4.0).half(), trimaps, torch.zeros(4).long())
     monkeypatch.setattr(fitting, "encode_pool", lambda *arguments: pool)
-    shown: list[tuple[torch.Tensor, torch.Tensor]] = []
+    means: list[torch.Tensor] = []
+    timesteps: list[torch.Tensor] = []
 
     def remember(module: nn.Module, arguments: tuple[torch.Tensor, ...]) -> None:
         if isinstance(module, PretrainedDenoiser):
-            shown.append((arguments[0], arguments[1]))
+            means.append(arguments[0].mean(dim=(1, 2, 3)))
+            timesteps.append(arguments[1])
 
     with nn.modules.module.register_module_forward_pre_hook(remember):
         fit(inputs, params, tmp_path / "models", silent)
     own = DDIMScheduler.from_pretrained(folder, subfolder="scheduler").alphas_cumprod
-    found, timesteps = torch.cat([noisy.mean(dim=(1, 2, 3)) / 4 for noisy, _ in shown]), torch.cat([t for _, t in shown])
-    assert torch.allclose(found, own[timesteps].sqrt(), atol=0.03)
-    assert not torch.allclose(found, training_schedule().alphas_cumprod[timesteps].sqrt(), atol=0.03)
+    signal, at = torch.cat(means) / 4, torch.cat(timesteps)
+    assert torch.allclose(signal, own[at].sqrt(), atol=0.03)
+    assert not torch.allclose(signal, training_schedule().alphas_cumprod[at].sqrt(), atol=0.03)
     assert torch.allclose(load(inputs, params, tmp_path / "models").schedule.alphas_cumprod, own)
 
 

@@ -121,9 +121,7 @@ def test_samples_depend_on_their_address_alone(model: inpaint_lora.Model, inputs
     assert torch.equal(latents_of(model, places[:1], params_with()), all_three[:1])
 
 
-def test_strength_orders_how_far_a_defect_is_from_the_clean_image(
-    model: inpaint_lora.Model, inputs: Inputs
-) -> None:
+def test_strength_orders_how_far_a_defect_is_from_the_clean_image(model: inpaint_lora.Model, inputs: Inputs) -> None:
     one = params_with(inpaint_lora={"steps": 4, "candidates": 1, "training": TRAINING})
     plain = latents_of(model, places_of(inputs, 4, 0.0), one)
     far = [(latents_of(model, places_of(inputs, 4, g), one) - plain).square().mean() for g in (0.5, 1.5, 4.0, 8.0)]
@@ -134,9 +132,7 @@ def test_strength_orders_how_far_a_defect_is_from_the_clean_image(
 def test_more_candidates_never_paint_less(model: inpaint_lora.Model, inputs: Inputs) -> None:
     """With one candidate as with many the first is the same, and it is kept until a better one comes."""
     places = places_of(inputs, 2)
-    one, many = (
-        params_with(inpaint_lora={"steps": 4, "candidates": count, "training": TRAINING}) for count in (1, 6)
-    )
+    one, many = (params_with(inpaint_lora={"steps": 4, "candidates": count, "training": TRAINING}) for count in (1, 6))
     first, kept = latents_of(model, places, one), latents_of(model, places, many)
     far = [
         inpaint_lora.distances_inside(

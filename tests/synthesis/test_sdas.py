@@ -175,19 +175,21 @@ def test_training_survives_a_kill_and_is_not_done_twice(fitted: Path, inputs: In
 
 
 def test_the_distance_to_the_normals_grows_with_the_strength(inputs: Inputs, tmp_path: Path) -> None:
+    """Of samples as they are painted, and of RealNet's, which begin as pure noise."""
     trained = {"views_per_category": 24, "close_up_share": 0.0, "steps": 100, "batch_size": 8, "learning_rate": 3e-3}
     params = params_with(steps=20, model={**trained, "ema_decay": 0.9})
     sdas.fit(inputs, params, tmp_path, silent)
     model = sdas.load(inputs, params, tmp_path)
     places = places_of(inputs, 48)
     places += [replace(place, spec=replace(place.spec, seed=1000 + n)) for n, place in enumerate(places[:16])]
-    distances = []
-    for strength in (0.0, 0.05, 0.1, 0.2, 0.4):
-        given = [replace(place, spec=replace(place.spec, strength=strength)) for place in places]
-        cleans = to_tensor([place.clean.image for place in given])
-        samples = sdas.anomalous(model, given, cleans, params)
-        distances.append(distance_to_normals(samples, cleans[:48]))
-    assert all(less < more for less, more in zip(distances, distances[1:], strict=False))
+    for setting in ({}, {"start": 1.0, "anchored": False}):
+        distances = []
+        for strength in (0.0, 0.05, 0.1, 0.2, 0.4):
+            given = [replace(place, spec=replace(place.spec, strength=strength)) for place in places]
+            cleans = to_tensor([place.clean.image for place in given])
+            samples = sdas.anomalous(model, given, cleans, params_with(steps=20, **setting))
+            distances.append(distance_to_normals(samples, cleans[:48]))
+        assert all(less < more for less, more in zip(distances, distances[1:], strict=False)), distances
 
 
 def distance_to_normals(samples: torch.Tensor, normals: torch.Tensor) -> float:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from tasks.system_params import TokenPriorParams
-from tasks.tokens.grids import SETTINGS, Grids
+from tasks.tokens.grids import Grids
 from tasks.tokens.prior import Prior
 from tasks.tokens.prior_training import PriorTrainer
 
@@ -46,7 +46,7 @@ def tiny_params(**values: object) -> TokenPriorParams:
 @cache
 def trained_prior() -> Prior:
     torch.manual_seed(0)
-    prior = Prior(CODES, 2, SETTINGS, WINDOW, tiny_params())
+    prior = Prior(CODES, 2, 1, WINDOW, tiny_params())
     trainer, examples = PriorTrainer(prior, tiny_params(), seed=0), grids()
     while trainer.step < trainer.params.steps:
         trainer.advance(examples)

@@ -18,7 +18,8 @@ def prior_and_window() -> tuple[Prior, Window, Tensor]:
     torch.manual_seed(0)
     prior = Prior(10, 3, 4, 4, tiny_params()).eval()
     known = torch.rand(2, CELLS) < 0.6
-    window = Window(torch.tensor([0, 2]), torch.tensor([3, 1]), (~known).long(), reading_order(known))
+    positions = torch.rand(2, CELLS, 2)
+    window = Window(torch.tensor([0, 2]), torch.tensor([3, 1]), positions, (~known).long(), reading_order(known))
     return prior, window, torch.randint(10, (2, CELLS))
 
 
@@ -59,6 +60,7 @@ def test_every_condition_is_heard() -> None:
         for other in (
             replace(window, labels=torch.tensor([1, 1])),
             replace(window, settings=torch.tensor([0, 0])),
+            replace(window, positions=torch.full_like(window.positions, -1.0)),
             replace(window, covers=2 - window.covers),
         ):
             assert (prior(ids, other) != before).any(dim=-1).all()
