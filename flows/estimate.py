@@ -66,7 +66,7 @@ def _training_seconds(params: Params) -> float:
         "denoiser.safetensors": 0.22 * params.denoiser.steps,
         "backbone.safetensors": 0.35 * params.backbone.steps * (params.backbone.kind == "embedded"),
         "clean_diffusion.safetensors": 0.2 * params.sdas.model.steps,
-        "anomaly_embedding.safetensors": 0.35 * params.anomalydiffusion.embedding_steps,
+        "anomaly_embedding.safetensors": 0.35 * params.anomalydiffusion.training.steps,
         "text_image.safetensors": 0.1 * params.anomalyany.text_image_steps,
         "vq_codec.safetensors": 0.4 * params.vq_transformer.codec.steps,
         "vq_prior.safetensors": 0.3 * params.vq_transformer.prior.steps,

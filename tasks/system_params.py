@@ -261,7 +261,7 @@ class VQTransformerParams(SystemParams):
     codec: TokenCodecParams = TokenCodecParams()
     prior: TokenPriorParams = TokenPriorParams()
     mask_codec: MaskCodecParams = MaskCodecParams()
-    mask_prior: TokenPriorParams = TokenPriorParams(width=128, layers=4, heads=4, inside_weight=1.0)
+    mask_prior: TokenPriorParams = TokenPriorParams(width=128, layers=4, heads=4, steps=300)
     temperature: Positive = 1.0
     """Of each token's distribution; less is more alike."""
     top_k: Count = 100

@@ -74,9 +74,7 @@ def composite(
     return None
 
 
-def _moved(
-    mask: Mask, foreground: Mask, masks: MasksParams, generator: Generator
-) -> tuple[Mask, NDArray[np.float64]]:
+def _moved(mask: Mask, foreground: Mask, masks: MasksParams, generator: Generator) -> tuple[Mask, NDArray[np.float64]]:
     """The mask elsewhere, or turned with the object where its place matters; and the motion (3, 3)."""
     if masks.placement == "in_place":
         turned, motion = turn_reference(mask, foreground, generator, masks.scale, masks.rotation)

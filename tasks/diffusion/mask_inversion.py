@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import count, islice
+from itertools import count, cycle, islice
 from pathlib import Path
 
 import torch
@@ -21,9 +21,11 @@ from torch import Tensor, nn
 from tasks.contracts import Mask, ReferenceMask
 from tasks.diffusion import fitting
 from tasks.diffusion.codec import FACTOR, Codec
+from tasks.diffusion.codec_training import to_tensor
+from tasks.diffusion.composites import TrainingImage
 from tasks.diffusion.denoiser import Condition, Denoiser
 from tasks.diffusion.labels import LabelTable
-from tasks.diffusion.mask_pictures import Picture, mask_of, mask_pictures
+from tasks.diffusion.mask_pictures import Picture, longest_side, mask_of, mask_pictures
 from tasks.diffusion.resumable import train
 from tasks.diffusion.schedule import sampling_schedule, training_schedule
 from tasks.diffusion.text_backbone import EmbeddedBackbone, TextBackbone, new_backbone
@@ -37,7 +39,9 @@ from tasks.seeds import derive, numpy_generator, torch_generator
 
 CHECKPOINT = "mask_inversion.checkpoint.safetensors"
 _TOKENS = 4
-_CHANNELS = [32, 64, 96]
+_CHANNELS = [64, 96, 128]
+_PICTURE_SIDE = 96
+"""Of the small U-Net's pictures: on fewer cells it learns a whole shape, on many its texture first."""
 _PICTURES_PER_TYPE = 64
 _BATCH = 16
 _LEARNING_RATE = {"embedded": 2e-3, "pretrained": 5e-3}
@@ -88,13 +92,15 @@ def generate_masks(inputs: Inputs, params: Params, workdir: Path, report: Report
         return []
     fitting.fit_codec(inputs, params, workdir, report)
     seed = derive(params.dataset.seed, "mask inversion")
-    model = new_model(fitting.load_fitted_codec(params, workdir), references, params, seed)
-    _train(model, references, params, workdir, seed, report)
+    pictures = mask_pictures(references, _PICTURES_PER_TYPE, picture_side(params), numpy_generator(seed))
+    model = new_model(fitting.load_fitted_codec(params, workdir), pictures, params, seed)
+    _train(model, pictures, params, workdir, seed, report)
     masks = []
     for label, pair in enumerate(model.table.pairs):
         report("drawing masks", label, len(model.table))
-        pictures = draw_pictures(model, label, params.dataset.image_size, seed)
-        masks += _named(_accepted(pictures, params.masks.learned_per_type), *pair)
+        drawn = draw_pictures(model, label, picture_side(params), seed)
+        extents = [longest_side(known.mask) for known in references if (known.category, known.defect_type) == pair]
+        masks += _named(_accepted(drawn, extents, params), *pair)
     (workdir / CHECKPOINT).unlink(missing_ok=True)
     return masks
 
@@ -110,6 +116,11 @@ def mask_training(params: Params) -> TrainingParams:
         inside_weight=1.0,
         label_dropout=0.0,
     )
+
+
+def picture_side(params: Params) -> int:
+    """In pixels: that of the images, for which a pretrained backbone was made; less is enough for a small U-Net."""
+    return params.dataset.image_size if params.backbone.kind == "pretrained" else _PICTURE_SIDE
 
 
 @torch.no_grad()
@@ -129,8 +140,12 @@ def draw_pictures(model: MaskModel, label: int, size: int, seed: int) -> Iterato
         yield from pictures.numpy()
 
 
-def new_model(codec: Codec, references: Sequence[ReferenceMask], params: Params, seed: int) -> MaskModel:
-    table = LabelTable(tuple(sorted({(known.category, known.defect_type) for known in references})))
+def new_model(codec: Codec, pictures: Sequence[TrainingImage], params: Params, seed: int) -> MaskModel:
+    """With weights drawn from `seed`; the small U-Net gets latents of unit variance of the pictures it is to draw."""
+    table = LabelTable(tuple(sorted({(shown.category, shown.defect_type) for shown in pictures})))
+    if params.backbone.kind == "embedded":
+        images = [shown.image for shown in pictures]
+        codec.normalise_latents(to_tensor(images[i : i + _BATCH]) for i in range(0, len(images), _BATCH))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if params.backbone.kind == "pretrained":
@@ -142,10 +157,9 @@ def new_model(codec: Codec, references: Sequence[ReferenceMask], params: Params,
 
 
 def _train(
-    model: MaskModel, references: Sequence[ReferenceMask], params: Params, workdir: Path, seed: int, report: Report
+    model: MaskModel, pictures: Sequence[TrainingImage], params: Params, workdir: Path, seed: int, report: Report
 ) -> None:
     training, checkpoint = mask_training(params), workdir / CHECKPOINT
-    pictures = mask_pictures(references, _PICTURES_PER_TYPE, numpy_generator(seed))
     pool = encode_pool(model.codec, pictures, model.table)
     shown = hashlib.sha256(pool.latents.numpy().tobytes()).hexdigest()
     made_from = fingerprint("mask inversion 1", training, params.backbone, seed, params.dataset.threads, shown)
@@ -155,9 +169,12 @@ def _train(
     trainer.finish()
 
 
-def _accepted(pictures: Iterator[Picture], wanted: int) -> Iterator[Mask]:
-    found = (mask for mask in map(mask_of, islice(pictures, _TRIES * wanted)) if mask is not None)
-    return islice(found, wanted)
+def _accepted(drawn: Iterator[Picture], extents: Sequence[int], params: Params) -> Iterator[Mask]:
+    """As many as are wanted, each as long as one of the real ones."""
+    wanted, size = params.masks.learned_per_type, params.dataset.image_size
+    pairs = zip(islice(drawn, _TRIES * wanted), cycle(extents), strict=False)
+    masks = (mask_of(picture, extent, size) for picture, extent in pairs)
+    return islice((mask for mask in masks if mask is not None), wanted)
 
 
 def _named(masks: Iterable[Mask], category: str, defect_type: str) -> list[ReferenceMask]:

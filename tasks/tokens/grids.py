@@ -62,7 +62,7 @@ def encode_grids(
 
 
 def positions_of(top: int, left: int, side: int, shape: Sequence[int], placed: bool) -> Tensor:
-    """(side * side, 2): where the cells of a window at (top, left) lie in a grid of `shape`, in [0, 1]; -1 if not placed.
+    """(side * side, 2): where the cells of a window at (top, left) lie in a grid of `shape`; -1 if not placed.
 
     A magnified view is an image like any other, whose cells do not lie where they seem to.
     """

@@ -105,11 +105,8 @@ class Prior(nn.Module):
         cells = window.order[:, start : start + count]
         positions = window.positions.gather(1, cells[..., None].expand(-1, -1, 2))
         place = self.next_place(self.waves[cells]) + self.next_position(position_waves(positions))
-        return (
-            place
-            + self.next_cover(window.covers.gather(1, cells))
-            + self.neighbour(self._neighbours(ids, window, start, count)).sum(dim=2)
-        )
+        around = self.neighbour(self._neighbours(ids, window, start, count)).sum(dim=2)
+        return place + self.next_cover(window.covers.gather(1, cells)) + around
 
     def _neighbours(self, ids: Tensor, window: Window, start: int, count: int) -> Tensor:
         """(n, count, 4): the tokens beside each cell that are read before it is; a token of its own where none is."""

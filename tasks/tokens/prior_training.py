@@ -77,11 +77,8 @@ def draw_windows(grids: Grids, chosen: Tensor, side: int, generator: torch.Gener
 
 def _corner(cover: Tensor, side: int, generator: torch.Generator) -> tuple[int, int]:
     """A window's first cell: anywhere, but with a cell of the mask in it where there is one."""
-    height, width = cover.shape
-    met = cover.nonzero()
-    if not len(met):
-        return tuple(int(torch.randint(n - side + 1, (), generator=generator)) for n in (height, width))  # type: ignore[return-value]
+    met = cover.nonzero() if cover.any() else torch.ones_like(cover).nonzero()
     cell = met[int(torch.randint(len(met), (), generator=generator))].tolist()
     shift = torch.randint(side, (2,), generator=generator).tolist()
-    top, left = (min(max(c - s, 0), n - side) for c, s, n in zip(cell, shift, (height, width), strict=True))
+    top, left = (min(max(c - s, 0), n - side) for c, s, n in zip(cell, shift, cover.shape, strict=True))
     return top, left

@@ -11,8 +11,9 @@ from tasks.contracts import TRAIN, Mask, ReferenceMask
 from tasks.diffusion import mask_inversion
 from tasks.diffusion.codec import load_codec
 from tasks.diffusion.mask_inversion import CHECKPOINT, generate_masks, new_model
-from tasks.diffusion.mask_pictures import hugs_border, mask_of, mask_pictures
+from tasks.diffusion.mask_pictures import hugs_border, longest_side, mask_of, mask_pictures, picture_of
 from tasks.inputs.store import Inputs
+from tasks.masks.place import crop
 from tasks.params import Params
 from tests.synthesis.places import blob, inputs_of, params_with, photograph, silent
 from tests.synthesis.tiny_stable_diffusion import save_tiny_pipeline
@@ -24,10 +25,6 @@ def bar(row: int) -> Mask:
     mask = np.zeros((SIZE, SIZE), bool)
     mask[row : row + 6, 10:54] = True
     return mask
-
-
-def picture_of(mask: Mask) -> np.ndarray:
-    return np.where(mask, 0.9, -0.9).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -48,42 +45,61 @@ def params_of(steps: int, wanted: int = 4, **blocks: object) -> Params:
     )
 
 
-def test_pictures_are_white_on_black_and_every_type_has_as_many(inputs: Inputs) -> None:
+def test_a_mask_comes_back_from_its_picture() -> None:
+    for mask in (blob(30, 30, 12, SIZE), bar(20), blob(20, 40, 3, SIZE)):
+        again = mask_of(picture_of(mask, 96), longest_side(mask), SIZE)
+        assert again is not None
+        assert longest_side(again) == longest_side(mask)
+        middle = place_in_the_middle(mask)
+        assert (again & middle).sum() / (again | middle).sum() > 0.75
+
+
+def place_in_the_middle(mask: Mask) -> Mask:
+    shape = crop(mask)
+    top, left = ((SIZE - length) // 2 for length in shape.shape)
+    placed = np.zeros_like(mask)
+    placed[top : top + shape.shape[0], left : left + shape.shape[1]] = shape
+    return placed
+
+
+def test_every_type_has_as_many_pictures_and_no_two_are_alike(inputs: Inputs) -> None:
     known = [
         ReferenceMask(item.image_id, "part", item.defect_type, item.mask, False)
         for item in inputs.defects("part", TRAIN)
         if item.mask is not None
     ]
-    pictures = mask_pictures(known[:4], 6, np.random.default_rng(0))
-    areas = {item.defect_type: item.mask.mean() for item in known}
+    pictures = mask_pictures(known[:4], 6, 96, np.random.default_rng(0))
     assert [item.defect_type for item in pictures] == ["bar"] * 6 + ["hole"] * 6
-    for item in pictures:
-        assert set(np.unique(item.image)) == {0, 255}
-        assert item.mask.all()
-        area = (item.image[..., 0] == 255).mean()
-        assert 0.7 < area / areas[item.defect_type] < 1.4
+    assert all(item.mask.all() and item.image.shape == (96, 96, 3) for item in pictures)
+    assert all(item.image.min() == 0 and item.image.max() > 240 for item in pictures)
     assert len({item.image.tobytes() for item in pictures}) == len(pictures)
 
 
-def test_a_picture_gives_its_mask_without_specks() -> None:
+def test_specks_are_no_part_of_a_mask() -> None:
     shape = blob(30, 30, 10, SIZE)
-    speckled = shape.copy()
-    speckled[60, 60] = True
-    for drawn in (shape, speckled):
-        found = mask_of(picture_of(drawn))
-        assert found is not None
-        assert np.array_equal(found, shape)
+    speckled = picture_of(shape, 96)
+    speckled[80, 80] = 1
+    found, without = (mask_of(picture, 30, SIZE) for picture in (speckled, picture_of(shape, 96)))
+    assert found is not None
+    assert without is not None
+    assert np.array_equal(found, without)
+
+
+def test_a_mask_longer_than_the_image_is_as_long_as_the_image() -> None:
+    found = mask_of(picture_of(bar(20), 96), 500, SIZE)
+    assert found is not None
+    assert longest_side(found) == SIZE
 
 
 def test_empty_pictures_and_those_that_hug_the_border_are_no_masks() -> None:
     empty = np.zeros((SIZE, SIZE), bool)
-    assert mask_of(picture_of(empty)) is None
+    assert mask_of(np.full((SIZE, SIZE), -1, np.float32), 20, SIZE) is None
     for side in range(4):
         hugging, touching = empty.copy(), empty.copy()
         hugging[:4, : SIZE // 3 + 1] = True
         touching[:4, : SIZE // 3] = True
         assert hugs_border(np.rot90(hugging, side))
-        assert mask_of(picture_of(np.rot90(hugging, side))) is None
+        assert mask_of(np.where(np.rot90(hugging, side), 1, -1).astype(np.float32), 20, SIZE) is None
         assert not hugs_border(np.rot90(touching, side))
 
 
@@ -113,7 +129,7 @@ def test_masks_are_named_reproducible_and_of_the_train_split_alone(
 
 def test_a_types_masks_have_its_shape(inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mask_inversion, "_SAMPLING_STEPS", 10)
-    masks = generate_masks(inputs, params_of(100, wanted=8), tmp_path, silent)
+    masks = generate_masks(inputs, params_of(60, wanted=8), tmp_path, silent)
 
     def aspect(mask: Mask) -> float:
         return float(np.ptp(np.flatnonzero(mask.any(axis=0))) + 1) / (np.ptp(np.flatnonzero(mask.any(axis=1))) + 1)
@@ -133,7 +149,7 @@ def test_a_frozen_backbone_learns_tokens_alone(inputs: Inputs, tmp_path: Path) -
     )
     codec = load_codec(params.codec)
     known = [ReferenceMask("a", "part", "bar", bar(20), False), ReferenceMask("b", "part", "hole", bar(20), False)]
-    model = new_model(codec, known, params, seed=1)
+    model = new_model(codec, mask_pictures(known, 1, SIZE, np.random.default_rng(0)), params, seed=1)
     assert list(model.denoiser.trained_state()) == ["tokens"]
     assert {made.defect_type for made in generate_masks(inputs, params, tmp_path, silent)} <= {"bar", "hole"}
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from diffusers import DDPMScheduler
@@ -83,7 +85,7 @@ def test_an_anchored_sample_is_its_clean_image_at_strength_0_and_drifts_with_the
         samples = sampler.sample(cleans, torch.full((32,), strength), randomness(32))
         distances.append(float((samples - cleans).abs().mean()))
     assert distances[0] < 1e-5
-    assert all(less < more for less, more in zip(distances, distances[1:], strict=False))
+    assert all(less < more for less, more in pairwise(distances))
 
 
 def test_a_late_start_runs_the_end_of_the_chain() -> None:

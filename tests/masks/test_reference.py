@@ -7,7 +7,7 @@ import pytest
 from scipy import ndimage
 
 from tasks.contracts import DefectoryError
-from tasks.masks.reference import warp_reference
+from tasks.masks.reference import turn_reference, warp_reference
 from tests.masks.helpers import disc
 
 EIGHT = np.ones((3, 3))
@@ -71,3 +71,27 @@ def test_a_single_pixel_survives_and_nothing_is_refused() -> None:
     assert all(warp_reference(dot, np.random.default_rng(seed), (0.5, 0.6), 180.0)[0].any() for seed in range(20))
     with pytest.raises(DefectoryError, match="no defect pixel"):
         warp_reference(np.zeros((9, 9), dtype=bool), np.random.default_rng(0), (1.0, 1.0), 0.0)
+
+
+def test_in_place_a_mask_keeps_its_distance_from_the_middle_of_the_object() -> None:
+    ring, rim = disc(50), np.zeros_like(disc(50))
+    rim[64 - 3 : 64 + 4, 64 + 38 : 64 + 46] = True
+    places = set()
+    for seed in range(30):
+        turned, motion = turn_reference(rim, ring, np.random.default_rng(seed), (1.0, 1.0), 180.0)
+        rows, columns = np.nonzero(turned)
+        distances = np.hypot(rows - 63.5, columns - 63.5)
+        assert 36 < distances.min() < distances.max() < 48
+        assert turned.sum() == pytest.approx(rim.sum(), rel=0.25)
+        column, row, _ = motion @ [64 + 41.5, 64.0, 1.0]
+        assert np.hypot(rows.mean() - row, columns.mean() - column) < 1
+        places.add((row > 63.5, column > 63.5))
+    assert len(places) == 4
+
+
+def test_in_place_without_a_turn_is_where_it_was() -> None:
+    mask = np.zeros((128, 128), dtype=bool)
+    mask[20:30, 90:110] = True
+    turned, motion = turn_reference(mask, disc(60), np.random.default_rng(0), (1.0, 1.0), 0.0)
+    assert np.array_equal(turned, mask)
+    assert np.allclose(motion, np.eye(3))

@@ -47,9 +47,9 @@ def outlines(count: int, seed: int) -> torch.Tensor:
 
 def test_masks_survive_their_tokens(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    params = MaskCodecParams()
+    params = MaskCodecParams(steps=250)
     codec = MaskCodec(params)
-    training = MaskCodecTraining(codec, outlines(300, 0).byte(), params, seed=0)
+    training = MaskCodecTraining(codec, outlines(150, 0).byte(), params, seed=0)
     training_loop.train(training, params.steps, 10**6, tmp_path / "none", "made")
     unseen = outlines(40, 1000).squeeze(1)
     ids = codec.encode(unseen.unsqueeze(1).float())
@@ -76,7 +76,7 @@ def inputs() -> Inputs:
 
 
 def params() -> Params:
-    tiny = {"window": 16, "width": 32, "layers": 1, "heads": 2, "steps": 30, "batch_size": 8, "pool_size": 60}
+    tiny = {"window": 8, "width": 32, "layers": 1, "heads": 2, "steps": 60, "batch_size": 8, "pool_size": 60}
     return Params.model_validate(
         {
             "dataset": {"name": "plates", "image_size": SIZE},
@@ -84,7 +84,7 @@ def params() -> Params:
             "masks": {"learned_per_type": 5, "max_area": 0.3},
             "vq_transformer": {
                 "mask_codec": {"steps": 60, "checkpoint_every": 10},
-                "mask_prior": {**tiny, "checkpoint_every": 10},
+                "mask_prior": {**tiny, "learning_rate": 1e-2, "ema_decay": 0.9, "checkpoint_every": 10},
             },
         }
     )
