@@ -17,9 +17,8 @@ from torch import Tensor
 from tasks.diffusion.anomaly_embedding import AnomalyDenoiser
 from tasks.diffusion.attention import cross_attention
 from tasks.diffusion.attention_reweighting import attention_weights, reweighted
-from tasks.diffusion.blending import blend, cells_of
+from tasks.diffusion.blending import blend, cells_of, guidance_scale, guided
 from tasks.diffusion.schedule import add_noise, predicted_clean, sampling_schedule
-from tasks.diffusion.text_backbone import Hole
 from tasks.system_params import AnomalyDiffusionParams
 
 
@@ -67,14 +66,13 @@ class _Guide:
         self._backbone, self._anomaly_tokens = denoiser.backbone, denoiser.embedding.count
         defect, clean = denoiser.tokens(scene.labels, scene.masks), denoiser.clean_tokens(scene.labels)
         self._tokens = torch.cat([defect, clean])
-        self._scale = 1 + (scene.strengths.view(-1, 1, 1, 1) - 1) * cells
+        self._scale = guidance_scale(scene.strengths, cells)
         hole = denoiser.hole(scene.masks, scene.cleans * (1 - cells))
-        self._hole = hole and Hole(hole.mask.repeat(2, 1, 1, 1), hole.surroundings.repeat(2, 1, 1, 1))
+        self._hole = hole and hole.twice()
 
     def __call__(self, latents: Tensor, timesteps: Tensor, weights: Tensor) -> Tensor:
         """The guided prediction, with the defect's attention re-weighted by (n, 1, h, w)."""
         edit = reweighted(torch.cat([weights, torch.ones_like(weights)]), self._anomaly_tokens)
         with torch.autocast(latents.device.type, torch.bfloat16), cross_attention(self._backbone.unet, edit):
             both = self._backbone.predict(latents.repeat(2, 1, 1, 1), timesteps.repeat(2), self._tokens, self._hole)
-        defect, clean = both.float().chunk(2)
-        return clean + self._scale * (defect - clean)
+        return guided(both, self._scale)

@@ -35,6 +35,17 @@ def blend(inside: Tensor, outside: Tensor, weight: Tensor) -> Tensor:
     return weight * inside + (1 - weight) * outside
 
 
+def guidance_scale(strengths: Tensor, cells: Tensor) -> Tensor:
+    """1 + (g - 1) m: the strengths g (n,) inside the mask's cells (n, 1, h, w), plain conditioning outside."""
+    return 1 + (strengths.view(-1, 1, 1, 1) - 1) * cells
+
+
+def guided(both: Tensor, scale: Tensor) -> Tensor:
+    """clean + scale (defect - clean), of the predictions for the defect and, after them, for the clean image."""
+    defect, clean = both.float().chunk(2)
+    return clean + scale * (defect - clean)
+
+
 def feather_weights(mask: Mask, feather: int) -> np.ndarray:
     """1 on the mask, falling along a half cosine, exactly 0 beyond `feather` pixels; float32 (height, width)."""
     distance = ndimage.distance_transform_edt(~mask)

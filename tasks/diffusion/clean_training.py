@@ -13,7 +13,6 @@ from pathlib import Path
 import torch
 from diffusers import DDPMScheduler
 from numpy.random import Generator
-from safetensors.torch import save_file
 from torch import Tensor
 
 from tasks.closeup import Window, magnify_image
@@ -22,11 +21,11 @@ from tasks.diffusion.clean_diffusion import PIXEL_CHANNELS, CleanDenoiser, new_c
 from tasks.diffusion.codec import Codec, read_safetensors
 from tasks.diffusion.codec_training import to_tensor
 from tasks.diffusion.fitting import CODEC
-from tasks.diffusion.resumable import ResumableTrainer, train
+from tasks.diffusion.resumable import ResumableTrainer, train_product
 from tasks.diffusion.schedule import add_noise, stratified_timesteps, training_target
 from tasks.inputs.store import Inputs
 from tasks.params import Params, fingerprint
-from tasks.products import file_sha256, is_made, mark_made
+from tasks.products import file_sha256, is_made
 from tasks.progress import Report
 from tasks.seeds import derive, numpy_generator
 from tasks.system_params import SdasModelParams
@@ -111,15 +110,9 @@ def fit_clean_diffusion(inputs: Inputs, params: Params, codec: Codec | None, wor
     if not denoiser.trained_state():
         return
     workdir.mkdir(parents=True, exist_ok=True)
-    checkpoint = target.with_suffix(".checkpoint.safetensors")
     trainer = CleanTrainer(denoiser, schedule, model, seed)
     pool = encode_clean_pool(inputs, model, codec, seed, report)
-    trainer.resume_from(checkpoint, made_from)
-    train(trainer, pool, checkpoint, made_from, lambda done, steps: report("training on clean images", done, steps))
-    trainer.finish()
-    save_file({name: tensor.contiguous() for name, tensor in denoiser.trained_state().items()}, target)
-    mark_made(target, made_from)
-    checkpoint.unlink(missing_ok=True)
+    train_product(trainer, pool, target, made_from, "training on clean images", report, denoiser.trained_state)
 
 
 def _made_from(inputs: Inputs, params: Params, codec: Codec | None, workdir: Path) -> str:

@@ -11,19 +11,18 @@ from pathlib import Path
 
 import torch
 from diffusers import DDPMScheduler
-from safetensors.torch import save_file
 from torch import Tensor
 
 from tasks.contracts import CLEAN, DefectoryError
 from tasks.diffusion import fitting
 from tasks.diffusion.anomaly_embedding import AnomalyDenoiser
 from tasks.diffusion.codec import Codec, read_safetensors
-from tasks.diffusion.resumable import train
+from tasks.diffusion.resumable import train_product
 from tasks.diffusion.training import Pool, Trainer, encode_pool
 from tasks.inputs.store import Inputs
 from tasks.masks.pseudo_store import PSEUDO_MASKS
 from tasks.params import Params, TrainingParams, fingerprint
-from tasks.products import file_sha256, is_made, mark_made
+from tasks.products import file_sha256, is_made
 from tasks.progress import Report
 from tasks.seeds import derive
 
@@ -47,7 +46,6 @@ def fit_embedding(inputs: Inputs, params: Params, workdir: Path, report: Report)
     Raises DefectoryError where the train split has no defect with a mask or a pseudo-mask.
     """
     target = workdir / EMBEDDING
-    checkpoint = target.with_suffix(".checkpoint.safetensors")
     made_from = _made_from(inputs, params, workdir)
     if is_made(target, made_from):
         return
@@ -55,12 +53,7 @@ def fit_embedding(inputs: Inputs, params: Params, workdir: Path, report: Report)
     denoiser, schedule, codec = _new(inputs, params, workdir, seed)
     trainer = EmbeddingTrainer(denoiser, schedule, training_of(params), seed)
     pool = _defect_pool(codec, inputs, params, workdir, seed, report)
-    trainer.resume_from(checkpoint, made_from)
-    train(trainer, pool, checkpoint, made_from, lambda done, steps: report("training the embedding", done, steps))
-    trainer.finish()
-    save_file({name: tensor.contiguous() for name, tensor in denoiser.trained_state().items()}, target)
-    mark_made(target, made_from)
-    checkpoint.unlink(missing_ok=True)
+    train_product(trainer, pool, target, made_from, "training the embedding", report, denoiser.trained_state)
 
 
 def load_embedding(inputs: Inputs, params: Params, workdir: Path) -> tuple[AnomalyDenoiser, DDPMScheduler, Codec]:

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 from diffusers import DDPMScheduler
-from safetensors.torch import save_file
 
 from tasks.contracts import CLEAN, TRAIN, DefectoryError, InputImage, Mask, SampleSpec
 from tasks.diffusion.backbone import load_backbone
@@ -21,7 +20,7 @@ from tasks.diffusion.codec_training import crop_batches, to_tensor, train_codec
 from tasks.diffusion.composites import MaskMaker, TrainingImage, training_images
 from tasks.diffusion.denoiser import Denoiser, build_embedded
 from tasks.diffusion.labels import LabelTable
-from tasks.diffusion.resumable import train
+from tasks.diffusion.resumable import train_product
 from tasks.diffusion.schedule import training_schedule
 from tasks.diffusion.text_backbone import TextBackbone, new_backbone
 from tasks.diffusion.training import Trainer, encode_pool
@@ -146,18 +145,12 @@ def _fit_on_pool(
     """Train a new denoiser on a pool of images into `target`; goes on from a checkpoint of the same fingerprint."""
     if is_made(target, made_from):
         return
-    what, checkpoint = target.stem, target.with_suffix(".checkpoint.safetensors")
     codec, table = load_fitted_codec(params, target.parent), label_table(inputs)
     denoiser, schedule = new(codec, table)
     trainer = Trainer(denoiser, schedule, training, seed)
     images = pool_images(inputs, params, training, target.parent, seed, report)
     pool = encode_pool(codec, images, table, lambda done, count: report("encoding training images", done, count))
-    trainer.resume_from(checkpoint, made_from)
-    train(trainer, pool, checkpoint, made_from, lambda done, steps: report(f"training the {what}", done, steps))
-    trainer.finish()
-    save_file({name: tensor.contiguous() for name, tensor in denoiser.trained_state().items()}, target)
-    mark_made(target, made_from)
-    checkpoint.unlink(missing_ok=True)
+    train_product(trainer, pool, target, made_from, f"training the {target.stem}", report, denoiser.trained_state)
 
 
 def pool_images(

@@ -26,6 +26,7 @@ from tasks.diffusion.attention_guidance import (
     focus_of,
     step_size,
 )
+from tasks.diffusion.blending import guided
 from tasks.diffusion.codec import Codec
 from tasks.diffusion.normal_conditioning import Chain
 from tasks.diffusion.schedule import TRAIN_TIMESTEPS
@@ -117,13 +118,12 @@ class GuidedPainter:
     def prediction(self, edit: Edit, latents: Tensor, tokens: Tensor, step: int) -> Tensor:
         """v_clean + (1 + (g - 1) m) (v_defect - v_clean)."""
         timesteps = edit.chain.timesteps(step).clamp_min(0).repeat(2)
-        hole = Hole(edit.hole.mask.repeat(2, 1, 1, 1), edit.hole.surroundings.repeat(2, 1, 1, 1)) if edit.hole else None
+        hole = edit.hole and edit.hole.twice()
         with torch.autocast(latents.device.type, torch.bfloat16):
             both = self.backbone.predict(
                 latents.repeat(2, 1, 1, 1), timesteps, torch.cat([tokens, edit.clean_tokens]), hole
             )
-        defect, clean = both.float().chunk(2)
-        return clean + (1 + (self.params.guidance - 1) * edit.chain.cells) * (defect - clean)
+        return guided(both, 1 + (self.params.guidance - 1) * edit.chain.cells)
 
 
 def towards(tokens: Tensor, detailed: Tensor, rate: float) -> Tensor:

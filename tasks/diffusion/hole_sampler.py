@@ -14,7 +14,7 @@ import torch
 from diffusers import DDPMScheduler
 from torch import Tensor
 
-from tasks.diffusion.blending import blend, cells_of
+from tasks.diffusion.blending import blend, cells_of, guidance_scale, guided
 from tasks.diffusion.defect_fill import hole_in
 from tasks.diffusion.low_rank import LowRankBackbone
 from tasks.diffusion.schedule import Scheduler, add_noise
@@ -50,7 +50,7 @@ def fill(model: LowRankBackbone, schedule: DDPMScheduler, sampler: Scheduler, fi
     """Latents (n, channels, h, w), outside of the mask's cells those of the clean image; `sampler` is started anew."""
     cells = cells_of(filling.masks)
     hole = hole_in(filling.clean_latents, filling.masks)
-    scale = 1 + (filling.strengths.view(-1, 1, 1, 1) - 1) * cells
+    scale = guidance_scale(filling.strengths, cells)
     sampler.set_timesteps(sampler.num_inference_steps)
     latents = draw.noise
     for timestep in sampler.timesteps:
@@ -72,9 +72,9 @@ def _guided(
     scale: Tensor,
 ) -> Tensor:
     """Both predictions in one batch, with one disturbance: their difference is the defect's alone."""
-    twice = Hole(hole.mask.repeat(2, 1, 1, 1), hole.surroundings.repeat(2, 1, 1, 1))
     labels = torch.cat([filling.defect_labels, filling.clean_labels])
     with torch.autocast(noisy.device.type, torch.bfloat16):
-        both = model.predict(noisy.repeat(2, 1, 1, 1), timesteps.repeat(2), labels, twice, disturbance.repeat(2, 1, 1))
-    defect, without = both.float().chunk(2)
-    return without + scale * (defect - without)
+        both = model.predict(
+            noisy.repeat(2, 1, 1, 1), timesteps.repeat(2), labels, hole.twice(), disturbance.repeat(2, 1, 1)
+        )
+    return guided(both, scale)

@@ -7,6 +7,7 @@ random numbers depend on the seed and the step alone, so a run that was killed a
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
@@ -17,7 +18,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from tasks.progress import Progress
+from tasks.products import mark_made
+from tasks.progress import Progress, Report
 from tasks.seeds import derive, torch_generator
 
 _WARM_UP_STEPS = 50
@@ -134,3 +136,25 @@ def train(
         if progress:
             progress(trainer.step, trainer.recipe.steps)
     return losses
+
+
+def train_product(
+    trainer: ResumableTrainer[Examples],
+    examples: Examples,
+    target: Path,
+    made_from: str,
+    what: str,
+    report: Report,
+    state: Callable[[], Mapping[str, Tensor]],
+) -> None:
+    """Train into the file `target` and declare it made; goes on from a checkpoint beside it with the same fingerprint.
+
+    `state` gives what is worth keeping, once the network has its averaged weights.
+    """
+    checkpoint = target.with_suffix(".checkpoint.safetensors")
+    trainer.resume_from(checkpoint, made_from)
+    train(trainer, examples, checkpoint, made_from, lambda done, steps: report(what, done, steps))
+    trainer.finish()
+    save_file({name: tensor.contiguous() for name, tensor in state().items()}, target)
+    mark_made(target, made_from)
+    checkpoint.unlink(missing_ok=True)

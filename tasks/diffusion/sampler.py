@@ -19,7 +19,7 @@ import torch
 from diffusers import DDPMScheduler
 from torch import Tensor
 
-from tasks.diffusion.blending import blend, cells_of
+from tasks.diffusion.blending import blend, cells_of, guidance_scale, guided
 from tasks.diffusion.codec import Codec
 from tasks.diffusion.denoiser import Condition, Denoiser, make_condition
 from tasks.diffusion.schedule import add_noise, added_noise, predicted_clean, sampling_schedule, training_target
@@ -53,8 +53,7 @@ def guided_prediction(
     """The prediction for the clean condition plus `scale` times the step from it to the defect's; one batched call."""
     with torch.autocast(noisy.device.type, torch.bfloat16):
         both = denoiser(torch.cat([noisy, noisy]), torch.cat([timesteps, timesteps]), condition.join(clean))
-    defect, without = both.float().chunk(2)
-    return without + scale * (defect - without)
+    return guided(both, scale)
 
 
 def stage_of(step: int, params: AdaBLDMParams) -> str:
@@ -74,7 +73,7 @@ def paint_latents(
     cells = cells_of(edit.masks, _REACH)
     condition = make_condition(clean_latents, edit.trimaps, edit.defect_labels, _REACH)
     clean_condition = condition.without_defect(edit.clean_labels)
-    scale = 1 + (edit.strengths.view(-1, 1, 1, 1) - 1) * cells
+    scale = guidance_scale(edit.strengths, cells)
     scheduler = sampling_schedule(schedule, params.scheduler, params.steps)
     latents, stage = edit.noise, "free"
     for step, timestep in enumerate(scheduler.timesteps):

@@ -38,6 +38,10 @@ class Hole:
     surroundings: Tensor
     """(n, channels, h, w): latents of the given image, 0 in the cells to be painted."""
 
+    def twice(self) -> Hole:
+        """The same places again behind these, for two predictions in one batch."""
+        return Hole(self.mask.repeat(2, 1, 1, 1), self.surroundings.repeat(2, 1, 1, 1))
+
 
 class TextBackbone(Denoiser):
     """`predict(noisy, timesteps, tokens, hole)`; as a Denoiser it takes the prompt of the condition's label."""

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional
 
@@ -21,12 +20,12 @@ from tasks.diffusion.composites import TrainingImage
 from tasks.diffusion.fitting import label_table, pool_images
 from tasks.diffusion.labels import LabelTable
 from tasks.diffusion.pretrained import prompt_of
-from tasks.diffusion.resumable import ResumableTrainer, train
+from tasks.diffusion.resumable import ResumableTrainer, train_product
 from tasks.diffusion.text_image import EmbeddedTextImage, PretrainedTextImage, TextImage, pooled_features
 from tasks.inputs.store import Inputs
 from tasks.masks.pseudo_store import PSEUDO_MASKS
 from tasks.params import Params, fingerprint
-from tasks.products import file_sha256, is_made, mark_made
+from tasks.products import file_sha256, is_made
 from tasks.progress import Report
 from tasks.seeds import derive
 
@@ -92,11 +91,7 @@ def fit_text_image(inputs: Inputs, params: Params, descriptions: Descriptions, w
     model = _new_model(texts, seed)
     model.measure(examples.features)
     trainer = _Contrast(model, texts, _Recipe(block.text_image_steps), seed)
-    checkpoint = target.with_suffix(".checkpoint.safetensors")
-    train(trainer, examples, checkpoint, made_from, lambda done, steps: report("learning what words mean", done, steps))
-    trainer.finish()
-    save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, target)
-    mark_made(target, made_from)
+    train_product(trainer, examples, target, made_from, "learning what words mean", report, model.state_dict)
 
 
 def load_text_image(inputs: Inputs, params: Params, descriptions: Descriptions, workdir: Path) -> TextImage:

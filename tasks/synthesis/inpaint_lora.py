@@ -14,7 +14,6 @@ from pathlib import Path
 
 import torch
 from diffusers import DDPMScheduler
-from safetensors.torch import save_file
 from torch import Tensor
 
 from tasks.adaptation import decode_plain
@@ -28,13 +27,13 @@ from tasks.diffusion.hole_sampler import Draw, Filling, fill
 from tasks.diffusion.labels import LabelTable
 from tasks.diffusion.low_fidelity import distances_inside, least_faithful
 from tasks.diffusion.low_rank import LowRankBackbone
-from tasks.diffusion.resumable import train
+from tasks.diffusion.resumable import train_product
 from tasks.diffusion.schedule import sampling_schedule
 from tasks.diffusion.training import encode_pool
 from tasks.inputs.store import Inputs
 from tasks.masks.pseudo_store import PSEUDO_MASKS
 from tasks.params import Params, fingerprint
-from tasks.products import file_sha256, is_made, mark_made
+from tasks.products import file_sha256, is_made
 from tasks.progress import Report
 from tasks.seeds import derive, torch_generator
 from tasks.synthesis.protocol import Painted, full_batches
@@ -55,7 +54,7 @@ def fit(inputs: Inputs, params: Params, workdir: Path, report: Report) -> None:
     fitting.fit_codec(inputs, params, workdir, report)
     fitting.fit_pseudo_masks(inputs, params, workdir, report)
     fitting.fit_backbone(inputs, params, workdir, report)
-    target, checkpoint = workdir / ADAPTERS, workdir / "inpaint_lora.checkpoint.safetensors"
+    target = workdir / ADAPTERS
     made_from = _made_from(inputs, params, workdir)
     if is_made(target, made_from):
         return
@@ -67,12 +66,7 @@ def fit(inputs: Inputs, params: Params, workdir: Path, report: Report) -> None:
     )
     images = fitting.pool_images(inputs, params, chosen, workdir, seed, report)
     pool = encode_pool(model.codec, images, model.table, lambda done, n: report("encoding training images", done, n))
-    trainer.resume_from(checkpoint, made_from)
-    train(trainer, pool, checkpoint, made_from, lambda done, n: report("training the few-shot painter", done, n))
-    trainer.finish()
-    save_file({name: tensor.contiguous() for name, tensor in model.network.trained_state().items()}, target)
-    mark_made(target, made_from)
-    checkpoint.unlink(missing_ok=True)
+    train_product(trainer, pool, target, made_from, "training the painter", report, model.network.trained_state)
 
 
 def load(inputs: Inputs, params: Params, workdir: Path) -> Model:

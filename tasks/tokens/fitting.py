@@ -13,7 +13,7 @@ from tasks.diffusion import fitting
 from tasks.diffusion.codec import read_safetensors
 from tasks.diffusion.composites import TrainingImage
 from tasks.diffusion.labels import LabelTable
-from tasks.diffusion.resumable import Examples, ResumableTrainer, train
+from tasks.diffusion.resumable import Examples, ResumableTrainer, train_product
 from tasks.inputs.store import Inputs
 from tasks.masks.pseudo_store import PSEUDO_MASKS
 from tasks.params import Params, TrainingParams, fingerprint
@@ -120,11 +120,7 @@ def train_to(
     target: Path, made_from: str, trainer: ResumableTrainer[Examples], examples: Examples, what: str, report: Report
 ) -> None:
     """Train, from a checkpoint where there is one, write the averaged weights and declare them made."""
-    checkpoint = checkpoint_of(target)
-    trainer.resume_from(checkpoint, made_from)
-    train(trainer, examples, checkpoint, made_from, lambda done, steps: report(what, done, steps))
-    trainer.finish()
-    finish(trainer.network, target, made_from)
+    train_product(trainer, examples, target, made_from, what, report, trainer.network.state_dict)
 
 
 def finish(network: nn.Module, target: Path, made_from: str) -> None:

@@ -21,6 +21,18 @@ from tests.synthesis.tiny_stable_diffusion import save_tiny_pipeline
 SIZE = 64
 
 
+@pytest.fixture(autouse=True)
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Less of everything that costs time."""
+    for name, value in {
+        "_CHANNELS": [32, 64],
+        "_PICTURE_SIDE": 64,
+        "_SAMPLING_STEPS": 8,
+        "_PICTURES_PER_TYPE": 16,
+    }.items():
+        monkeypatch.setattr(mask_inversion, name, value)
+
+
 def bar(row: int) -> Mask:
     mask = np.zeros((SIZE, SIZE), bool)
     mask[row : row + 6, 10:54] = True
@@ -103,9 +115,7 @@ def test_empty_pictures_and_those_that_hug_the_border_are_no_masks() -> None:
         assert not hugs_border(np.rot90(touching, side))
 
 
-def test_masks_are_named_reproducible_and_of_the_train_split_alone(
-    inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_masks_are_named_reproducible_and_of_the_train_split_alone(inputs: Inputs, tmp_path: Path) -> None:
     class Killed(BaseException):
         pass
 
@@ -113,7 +123,6 @@ def test_masks_are_named_reproducible_and_of_the_train_split_alone(
         if what == "learning masks" and done == 3:
             raise Killed
 
-    monkeypatch.setattr(mask_inversion, "_SAMPLING_STEPS", 4)
     first = generate_masks(inputs, params_of(4), tmp_path / "a", silent)
     with pytest.raises(Killed):
         generate_masks(inputs, params_of(4), tmp_path / "b", die)
@@ -127,8 +136,7 @@ def test_masks_are_named_reproducible_and_of_the_train_split_alone(
         assert made.reference_id.startswith(f"learned/textual_inversion/part/{made.defect_type}/")
 
 
-def test_a_types_masks_have_its_shape(inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mask_inversion, "_SAMPLING_STEPS", 10)
+def test_a_types_masks_have_its_shape(inputs: Inputs, tmp_path: Path) -> None:
     masks = generate_masks(inputs, params_of(60, wanted=8), tmp_path, silent)
 
     def aspect(mask: Mask) -> float:
