@@ -128,7 +128,7 @@ class MasksParams(Block):
     learned_per_type: Count = 64
     """Masks that the generator makes for each category and defect type."""
     learned_steps: Count = 600
-    """Of the generator's training."""
+    """Of the training of `textual_inversion`; the other has steps of its own in `vq_transformer`."""
 
 
 class CodecParams(Block):

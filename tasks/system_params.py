@@ -296,9 +296,9 @@ class LowRankTraining(Block):
 class InpaintLoraParams(SystemParams):
     """The few-shot inpainting painter; the strength is the guidance between the defect and the clean prompt."""
 
-    strength: tuple[Strength, Strength] = (1.5, 4.0)
+    strength: tuple[Strength, Strength] = (1.2, 3.0)
     training: LowRankTraining = LowRankTraining()
     scheduler: Literal["dpm-solver++", "ddim"] = "dpm-solver++"
-    steps: Count = 20
+    steps: Count = 16
     candidates: Count = 4
-    """Painted of every sample, of which the one least like the clean image is kept (low-fidelity selection)."""
+    """Painted of every sample, of which one is kept: not like the clean image, but like the type's real defects."""

@@ -25,7 +25,7 @@ from tasks.diffusion.low_rank import LowRankBackbone
 from tasks.diffusion.resumable import ResumableTrainer
 from tasks.diffusion.schedule import add_noise, stratified_timesteps, training_target
 from tasks.diffusion.text_backbone import Hole
-from tasks.diffusion.training import Pool, weighted_error
+from tasks.diffusion.training import Pool, masked_error, weighted_error
 from tasks.system_params import LowRankTraining
 
 _BOXES = 30
@@ -94,12 +94,6 @@ class DefectFillTrainer(ResumableTrainer[Pool]):
 def hole_in(latents: Tensor, masks: Tensor) -> Hole:
     """The hole (n, 1, height, width) in images of these latents; what the mask touches is taken out of them."""
     return Hole(masks, latents * (1 - cells_of(masks)))
-
-
-def masked_error(prediction: Tensor, target: Tensor, cells: Tensor) -> Tensor:
-    """L_def: the squared error averaged over channels and the cells (n, 1, h, w) alone, then over images; a scalar."""
-    error = (prediction.float() - target).square().mean(dim=1, keepdim=True)
-    return ((error * cells).sum(dim=(1, 2, 3)) / cells.sum(dim=(1, 2, 3)).clamp_min(1)).mean()
 
 
 def attention_error(attention: AttentionMaps, masks: Tensor, counted: Tensor) -> Tensor:

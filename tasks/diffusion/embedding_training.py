@@ -18,7 +18,7 @@ from tasks.diffusion import fitting
 from tasks.diffusion.anomaly_embedding import AnomalyDenoiser
 from tasks.diffusion.codec import Codec, read_safetensors
 from tasks.diffusion.resumable import train_product
-from tasks.diffusion.training import Pool, Trainer, encode_pool
+from tasks.diffusion.training import Pool, Trainer, encode_pool, masked_error
 from tasks.inputs.store import Inputs
 from tasks.masks.pseudo_store import PSEUDO_MASKS
 from tasks.params import Params, TrainingParams, fingerprint
@@ -27,12 +27,6 @@ from tasks.progress import Report
 from tasks.seeds import derive
 
 EMBEDDING = "anomaly_embedding.safetensors"
-
-
-def masked_error(prediction: Tensor, target: Tensor, cells: Tensor) -> Tensor:
-    """The squared error averaged over the channels and the cells of the mask, then over images; a scalar."""
-    error = (prediction.float() - target).square().mean(dim=1, keepdim=True)
-    return ((error * cells).sum(dim=(1, 2, 3)) / cells.sum(dim=(1, 2, 3)).clamp_min(1)).mean()
 
 
 class EmbeddingTrainer(Trainer):

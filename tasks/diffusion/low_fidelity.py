@@ -1,25 +1,82 @@
-"""Low-Fidelity Selection (DefectFill, CVPR 2025): of several painted candidates keep the one least like the clean one.
+"""Low-Fidelity Selection (DefectFill, CVPR 2025) among painted candidates, held to what real defects look like.
 
 A painter that inpaints tends to mend: some of its candidates are the clean surface again, and a dataset of those has
-labels without defects. The measure is LPIPS to the clean image, its mean inside the mask.
+labels without defects. DefectFill keeps the candidate of the largest LPIPS to the clean image inside the mask. With
+guidance that is the most glaring one, on a small model the burnt-out one. So the less faithful half is kept, which
+leaves the mended ones out, and of it the candidate whose latents are most like those of the type's real defects.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
+from tasks.diffusion.blending import cells_of
+from tasks.diffusion.training import Pool
 from tasks.quality.perceptual import shared_lpips
+
+_LEAST_SPREAD = 0.1
+"""In the latents' standard deviations: of a type with a single example."""
+
+
+@dataclass(frozen=True)
+class Looks:
+    """What the defects of each label look like: mean and spread over examples of the features of `look_of`."""
+
+    mean: Tensor
+    """(labels, features)."""
+    spread: Tensor
+    """(labels, features)."""
+
+    @classmethod
+    def of_pool(cls, pool: Pool, labels: int) -> Looks:
+        """A label without examples looks like anything: its mean is 0 and its spread 1."""
+        looks = look_of(pool.latents.float(), (pool.trimaps == 2).float())
+        mean, spread = torch.zeros(labels, looks.shape[1]), torch.ones(labels, looks.shape[1])
+        for label in pool.labels.unique().tolist():
+            examples = looks[pool.labels == label]
+            mean[label] = examples.mean(dim=0)
+            spread[label] = examples.std(dim=0, correction=0).clamp_min(_LEAST_SPREAD)
+        return cls(mean, spread)
+
+    def state(self) -> dict[str, Tensor]:
+        return {"looks.mean": self.mean, "looks.spread": self.spread}
+
+    @classmethod
+    def from_state(cls, tensors: Mapping[str, Tensor]) -> Looks:
+        return cls(tensors["looks.mean"], tensors["looks.spread"])
+
+    def strangeness(self, latents: Tensor, masks: Tensor, labels: Tensor) -> Tensor:
+        """(n,): by how many spreads the looks are off the mean of their labels (n,), a root mean square."""
+        off = (look_of(latents, masks) - self.mean[labels]) / self.spread[labels]
+        return off.square().mean(dim=1).sqrt()
+
+
+def look_of(latents: Tensor, masks: Tensor) -> Tensor:
+    """(n, 2 * channels): every channel's mean and standard deviation over the cells of the mask (n, 1, height, width).
+
+    An empty mask gives 0.
+    """
+    cells = cells_of(masks)
+    count = cells.sum(dim=(2, 3)).clamp_min(1)
+    mean = (latents * cells).sum(dim=(2, 3)) / count
+    variance = ((latents - mean[..., None, None]).square() * cells).sum(dim=(2, 3)) / count
+    return torch.cat([mean, variance.sqrt()], dim=1)
 
 
 @torch.no_grad()
 def distances_inside(images: Tensor, cleans: Tensor, masks: Tensor) -> Tensor:
-    """(n,) from images (n, 3, height, width) in about [-1, 1] and masks (n, 1, height, width) of 0 and 1."""
+    """(n,): the mean LPIPS inside masks (n, 1, height, width) of images (n, 3, height, width) in about [-1, 1]."""
     distances = shared_lpips().spatial(images.clamp(-1, 1), cleans)
     inside = masks.squeeze(1)
     return (distances * inside).sum(dim=(1, 2)) / inside.sum(dim=(1, 2)).clamp_min(1)
 
 
-def least_faithful(distances: Tensor) -> Tensor:
-    """The candidate (n,) of the largest distance, from distances (candidates, n)."""
-    return distances.argmax(dim=0)
+def select(distances: Tensor, strangeness: Tensor) -> Tensor:
+    """The kept candidate of each image (n,), from (candidates, n) each: never one below the median distance."""
+    half = (len(distances) + 1) // 2
+    faithless = distances.topk(half, dim=0).indices
+    return faithless.gather(0, strangeness.gather(0, faithless).argmin(dim=0, keepdim=True))[0]

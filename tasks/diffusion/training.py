@@ -72,6 +72,12 @@ def weighted_error(prediction: Tensor, target: Tensor, cells: Tensor, inside_wei
     return ((error * weights).sum(dim=(1, 2, 3)) / weights.sum(dim=(1, 2, 3))).mean()
 
 
+def masked_error(prediction: Tensor, target: Tensor, cells: Tensor) -> Tensor:
+    """The squared error averaged over channels and the cells (n, 1, h, w) alone, then over images; a scalar."""
+    error = (prediction.float() - target).square().mean(dim=1, keepdim=True)
+    return ((error * cells).sum(dim=(1, 2, 3)) / cells.sum(dim=(1, 2, 3)).clamp_min(1)).mean()
+
+
 class Trainer(ResumableTrainer[Pool]):
     def __init__(self, denoiser: Denoiser, schedule: DDPMScheduler, params: TrainingParams, seed: int) -> None:
         super().__init__(denoiser, params, seed)

@@ -25,11 +25,11 @@ from tasks.diffusion.codec_training import to_tensor
 from tasks.diffusion.defect_fill import DefectFillTrainer
 from tasks.diffusion.hole_sampler import Draw, Filling, fill
 from tasks.diffusion.labels import LabelTable
-from tasks.diffusion.low_fidelity import distances_inside, least_faithful
+from tasks.diffusion.low_fidelity import Looks, distances_inside, select
 from tasks.diffusion.low_rank import LowRankBackbone
 from tasks.diffusion.resumable import train_product
 from tasks.diffusion.schedule import sampling_schedule
-from tasks.diffusion.training import encode_pool
+from tasks.diffusion.training import Pool, encode_pool
 from tasks.inputs.store import Inputs
 from tasks.masks.pseudo_store import PSEUDO_MASKS
 from tasks.params import Params, fingerprint
@@ -37,6 +37,7 @@ from tasks.products import file_sha256, is_made
 from tasks.progress import Report
 from tasks.seeds import derive, torch_generator
 from tasks.synthesis.protocol import Painted, full_batches
+from tasks.system_params import InpaintLoraParams
 
 ADAPTERS = "inpaint_lora.safetensors"
 
@@ -47,6 +48,7 @@ class Model:
     network: LowRankBackbone
     schedule: DDPMScheduler
     table: LabelTable
+    looks: Looks
 
 
 def fit(inputs: Inputs, params: Params, workdir: Path, report: Report) -> None:
@@ -54,54 +56,59 @@ def fit(inputs: Inputs, params: Params, workdir: Path, report: Report) -> None:
     fitting.fit_codec(inputs, params, workdir, report)
     fitting.fit_pseudo_masks(inputs, params, workdir, report)
     fitting.fit_backbone(inputs, params, workdir, report)
-    target = workdir / ADAPTERS
-    made_from = _made_from(inputs, params, workdir)
+    target, made_from = workdir / ADAPTERS, _made_from(inputs, params, workdir)
     if is_made(target, made_from):
         return
-    model, training, seed = _new(inputs, params, workdir), params.inpaint_lora.training, _seed(params)
-    defective = torch.tensor([defect_type != CLEAN for _, defect_type in model.table.pairs])
-    trainer = DefectFillTrainer(model.network, model.schedule, training, defective, seed)
-    chosen = params.backbone.model_copy(
-        update={"pool_size": training.pool_size, "composite_share": training.composite_share}
+    network, schedule, codec = _untrained(inputs, params, workdir)
+    table = fitting.label_table(inputs)
+    defective = torch.tensor([defect_type != CLEAN for _, defect_type in table.pairs])
+    trainer = DefectFillTrainer(network, schedule, params.inpaint_lora.training, defective, _seed(params))
+    pool = _pool(inputs, params, workdir, codec, report)
+    looks = Looks.of_pool(pool, len(table)).state()
+    train_product(
+        trainer, pool, target, made_from, "training the painter", report, lambda: {**network.trained_state(), **looks}
     )
-    images = fitting.pool_images(inputs, params, chosen, workdir, seed, report)
-    pool = encode_pool(model.codec, images, model.table, lambda done, n: report("encoding training images", done, n))
-    train_product(trainer, pool, target, made_from, "training the painter", report, model.network.trained_state)
 
 
 def load(inputs: Inputs, params: Params, workdir: Path) -> Model:
-    model, path = _new(inputs, params, workdir), workdir / ADAPTERS
+    path = workdir / ADAPTERS
     weights = read_safetensors(path)
-    if {name: t.shape for name, t in weights.items()} != {n: t.shape for n, t in model.network.trained_state().items()}:
+    network, schedule, codec = _untrained(inputs, params, workdir)
+    looks = Looks.from_state(weights)
+    expected = {**network.trained_state(), **looks.state()}
+    if {name: t.shape for name, t in weights.items()} != {name: t.shape for name, t in expected.items()}:
         raise DefectoryError(f"{path}: made for another backbone or rank; run `defectory run` to train again")
-    model.network.load_state_dict(weights, strict=False)
-    model.network.requires_grad_(False).eval()
-    return model
+    network.load_state_dict({name: weights[name] for name in network.trained_state()}, strict=False)
+    network.fuse()
+    return Model(codec, network, schedule, fitting.label_table(inputs), looks)
 
 
 def paint(model: Model, places: Sequence[Place], params: Params) -> Painted:
     """Latents (n, channels, h, w): of some candidates for each place the one least like the clean image."""
     latents = []
     for batch, count in full_batches(places, params.paint.batch_size):
-        latents.append(_paint_batch(model, batch, params)[:count])
+        latents.append(_paint_batch(model, batch, params.inpaint_lora)[:count])
     return Painted(torch.cat(latents), model.codec)
 
 
-def _paint_batch(model: Model, places: Sequence[Place], params: Params) -> Tensor:
-    cleans, block = to_tensor([place.clean.image for place in places]), params.inpaint_lora
-    filling = _filling(model, places, cleans)
-    sampler = sampling_schedule(model.schedule, block.scheduler, block.steps)
-    candidates, distances = [], []
-    for number in range(block.candidates):
-        draw = _draw(model, places, filling.clean_latents.shape[1:], number, block.training.prompt_noise)
+def _paint_batch(model: Model, places: Sequence[Place], params: InpaintLoraParams) -> Tensor:
+    cleans = to_tensor([place.clean.image for place in places])
+    filling = filling_of(model, places, cleans)
+    sampler = sampling_schedule(model.schedule, params.scheduler, params.steps)
+    candidates, distances, strangeness = [], [], []
+    for number in range(params.candidates):
+        draw = draw_of(model, places, filling, number, params)
         latents = fill(model.network, model.schedule, sampler, filling, draw)
         candidates.append(latents)
         distances.append(distances_inside(decode_plain(model.codec, latents), cleans, filling.masks))
-    chosen = least_faithful(torch.stack(distances))
+        strangeness.append(model.looks.strangeness(latents, filling.masks, filling.defect_labels))
+    chosen = select(torch.stack(distances), torch.stack(strangeness))
     return torch.stack(candidates)[chosen, torch.arange(len(places))]
 
 
-def _filling(model: Model, places: Sequence[Place], cleans: Tensor) -> Filling:
+def filling_of(model: Model, places: Sequence[Place], cleans: Tensor) -> Filling:
+    """What the places ask for; `cleans` are their images (n, 3, height, width) in [-1, 1]."""
+
     def labels(types: Sequence[str]) -> Tensor:
         return torch.tensor([model.table.index(p.spec.category, t) for p, t in zip(places, types, strict=True)])
 
@@ -116,18 +123,30 @@ def _filling(model: Model, places: Sequence[Place], cleans: Tensor) -> Filling:
     )
 
 
-def _draw(model: Model, places: Sequence[Place], shape: torch.Size, number: int, prompt_noise: float) -> Draw:
+def draw_of(model: Model, places: Sequence[Place], filling: Filling, number: int, params: InpaintLoraParams) -> Draw:
+    """The randomness of the candidate `number` of each place: its seed's."""
     generators = [torch_generator(derive(place.spec.seed, f"candidate {number}")) for place in places]
+    shape, words = filling.clean_latents.shape[1:], model.network.disturbance_shape
     noise = torch.stack([torch.randn(shape, generator=generator) for generator in generators])
-    words = [torch.randn(model.network.disturbance_shape, generator=generator) for generator in generators]
-    return Draw(noise, prompt_noise * torch.stack(words))
+    disturbance = torch.stack([torch.randn(words, generator=generator) for generator in generators])
+    return Draw(noise, params.training.prompt_noise * disturbance)
 
 
-def _new(inputs: Inputs, params: Params, workdir: Path) -> Model:
+def _untrained(inputs: Inputs, params: Params, workdir: Path) -> tuple[LowRankBackbone, DDPMScheduler, Codec]:
     backbone, schedule, codec = fitting.load_fitted_backbone(inputs, params, workdir)
-    table, training = fitting.label_table(inputs), params.inpaint_lora.training
-    network = LowRankBackbone(backbone, table, training.rank, training.convolutions, _seed(params))
-    return Model(codec, network, schedule, table)
+    training = params.inpaint_lora.training
+    table = fitting.label_table(inputs)
+    return LowRankBackbone(backbone, table, training.rank, training.convolutions, _seed(params)), schedule, codec
+
+
+def _pool(inputs: Inputs, params: Params, workdir: Path, codec: Codec, report: Report) -> Pool:
+    training = params.inpaint_lora.training
+    chosen = {"pool_size": training.pool_size, "composite_share": training.composite_share}
+    images = fitting.pool_images(
+        inputs, params, params.backbone.model_copy(update=chosen), workdir, _seed(params), report
+    )
+    table = fitting.label_table(inputs)
+    return encode_pool(codec, images, table, lambda done, count: report("encoding training images", done, count))
 
 
 def _seed(params: Params) -> int:

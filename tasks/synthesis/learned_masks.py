@@ -35,7 +35,9 @@ def fit_learned_masks(inputs: Inputs, params: Params, workdir: Path, report: Rep
     target, pseudo = workdir / LEARNED_MASKS, workdir / PSEUDO_MASKS
     sources = [params.dataset.seed, params.dataset.threads, params.dataset.image_size, inputs.sha256]
     sources += [file_sha256(pseudo) if pseudo.is_file() else ""]
-    made_from = fingerprint("learned masks 1", params.masks, params.codec, params.backbone, sources)
+    made_from = fingerprint(
+        "learned masks 1", params.masks, params.codec, params.backbone, params.vq_transformer, sources
+    )
     if is_made(target, made_from):
         return
     generate = cast(_Generate, import_module(GENERATORS[params.masks.learned_by]).generate_masks)

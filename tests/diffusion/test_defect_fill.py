@@ -136,7 +136,8 @@ def test_steps_are_reproducible_and_go_on_from_a_checkpoint(pool: Pool, tmp_path
 
 def test_the_weights_are_those_of_the_params(pool: Pool) -> None:
     def loss(**weights: float) -> Tensor:
-        return trainer_of(LowRankTraining(rank=2, batch_size=4, **weights)).loss(pool, seeded(1))
+        params = LowRankTraining.model_validate({"rank": 2, "batch_size": 4, **weights})
+        return trainer_of(params).loss(pool, seeded(1))
 
     terms = trainer_of(LowRankTraining(rank=2, batch_size=4)).terms(pool, seeded(1))
     expected = 0.5 * terms.defect + 0.2 * terms.object + 0.05 * terms.attention

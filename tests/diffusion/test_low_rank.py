@@ -70,6 +70,18 @@ def test_untrained_adapters_add_nothing(backbone: TextBackbone) -> None:
         assert torch.allclose(predict(model, torch.tensor([1, 2])), plain, atol=1e-6)
 
 
+@torch.no_grad()
+def test_fused_adapters_predict_the_same(backbone: TextBackbone) -> None:
+    model, labels = LowRankBackbone(backbone, TABLE, 4, convolutions=True, seed=0), torch.tensor([0, 1])
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data.mul_(0.3).add_(0.02)
+    trained = predict(model, labels)
+    model.fuse()
+    assert not any(parameter.requires_grad for parameter in model.parameters())
+    assert torch.allclose(predict(model, labels), trained, atol=1e-4)
+
+
 def test_only_adapters_and_tokens_are_trained_and_saved(backbone: TextBackbone) -> None:
     model = LowRankBackbone(backbone, TABLE, 4, convolutions=False, seed=0)
     trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
