@@ -96,7 +96,7 @@ class SdasParams(SystemParams):
     """RealNet's SDAS; the strength is s, by which every step's variance is inflated to (1 + s).
 
     RealNet draws s from 0.1 to 0.2. Its samples are other objects than the clean twin's, so they differ without it; an
-    anchored one differs by s alone, and takes more of it to be seen.
+    anchored one differs by s alone, and in latents takes more of it to be seen; in pixels 0.05 to 0.4 suits.
     """
 
     strength: tuple[Strength, Strength] = (1.0, 4.0)
@@ -108,6 +108,8 @@ class SdasParams(SystemParams):
     """The share of the chain that is run, from the clean image with that much noise; 1 is RealNet's pure noise."""
     anchored: bool = True
     """Whether strength 0 gives the clean image back, whatever the model has left to learn; RealNet's is not."""
+    grain: Count = 4
+    """In pixel space: pixels over which the noise that inflates the variance goes together; 1 is RealNet's."""
     opacity: tuple[Share, Share] = (0.8, 1.0)
     """Drawn uniformly per sample: the share of the anomalous image inside the mask (RealNet's alpha, from 0.5)."""
     model: SdasModelParams = SdasModelParams()

@@ -24,9 +24,6 @@ from tasks.system_params import SdasModelParams
 
 PIXEL_CHANNELS = 3
 _KEY = "sdas.model.path"
-_IN_PIXELS = {"beta_schedule": "squaredcos_cap_v2", "prediction_type": "sample"}
-"""A network that has not learned to predict noise leaves it in the pixels; one that predicts the image leaves it smooth
-(Li and He, "Back to Basics: Let Denoising Generative Models Denoise", arXiv 2511.13720)."""
 _UNSHUFFLE = 2
 """Of pixels, before the first convolution: those at full resolution cost more than all others together."""
 
@@ -111,8 +108,7 @@ def new_clean_denoiser(
         return _load_pretrained(params.path, channels, categories), own_schedule(params.path)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        denoiser = EmbeddedCleanDenoiser(channels, len(categories), params.channels)
-    return denoiser, training_schedule(dict(_IN_PIXELS) if channels == PIXEL_CHANNELS else None)
+        return EmbeddedCleanDenoiser(channels, len(categories), params.channels), training_schedule()
 
 
 def _load_pretrained(path: str, channels: int, categories: Sequence[str]) -> CleanDenoiser:

@@ -18,6 +18,8 @@ from tasks.diffusion.blending import cells_of
 from tasks.diffusion.training import Pool
 from tasks.quality.perceptual import shared_lpips
 
+LOOKS_NAMES = ("looks.mean", "looks.spread")
+"""Of the tensors in a file."""
 _LEAST_SPREAD = 0.1
 """In the latents' standard deviations: of a type with a single example."""
 
@@ -43,11 +45,11 @@ class Looks:
         return cls(mean, spread)
 
     def state(self) -> dict[str, Tensor]:
-        return {"looks.mean": self.mean, "looks.spread": self.spread}
+        return dict(zip(LOOKS_NAMES, (self.mean, self.spread), strict=True))
 
     @classmethod
     def from_state(cls, tensors: Mapping[str, Tensor]) -> Looks:
-        return cls(tensors["looks.mean"], tensors["looks.spread"])
+        return cls(*(tensors[name] for name in LOOKS_NAMES))
 
     def strangeness(self, latents: Tensor, masks: Tensor, labels: Tensor) -> Tensor:
         """(n,): by how many spreads the looks are off the mean of their labels (n,), a root mean square."""

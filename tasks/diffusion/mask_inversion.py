@@ -25,7 +25,7 @@ from tasks.diffusion.codec_training import to_tensor
 from tasks.diffusion.composites import TrainingImage
 from tasks.diffusion.denoiser import Condition, Denoiser
 from tasks.diffusion.labels import LabelTable
-from tasks.diffusion.mask_pictures import Picture, longest_side, mask_of, mask_pictures
+from tasks.diffusion.mask_pictures import Picture, mask_of, mask_pictures
 from tasks.diffusion.resumable import train
 from tasks.diffusion.schedule import sampling_schedule, training_schedule
 from tasks.diffusion.text_backbone import EmbeddedBackbone, TextBackbone, new_backbone
@@ -99,8 +99,8 @@ def generate_masks(inputs: Inputs, params: Params, workdir: Path, report: Report
     for label, pair in enumerate(model.table.pairs):
         report("drawing masks", label, len(model.table))
         drawn = draw_pictures(model, label, picture_side(params), seed)
-        extents = [longest_side(known.mask) for known in references if (known.category, known.defect_type) == pair]
-        masks += _named(_accepted(drawn, extents, params), *pair)
+        real = [known.mask for known in references if (known.category, known.defect_type) == pair]
+        masks += _named(_accepted(drawn, real, params.masks.learned_per_type), *pair)
     (workdir / CHECKPOINT).unlink(missing_ok=True)
     return masks
 
@@ -169,11 +169,9 @@ def _train(
     trainer.finish()
 
 
-def _accepted(drawn: Iterator[Picture], extents: Sequence[int], params: Params) -> Iterator[Mask]:
-    """As many as are wanted, each as long as one of the real ones."""
-    wanted, size = params.masks.learned_per_type, params.dataset.image_size
-    pairs = zip(islice(drawn, _TRIES * wanted), cycle(extents), strict=False)
-    masks = (mask_of(picture, extent, size) for picture, extent in pairs)
+def _accepted(drawn: Iterator[Picture], real: Sequence[Mask], wanted: int) -> Iterator[Mask]:
+    """At most `wanted` masks, each of the size of a real one."""
+    masks = (mask_of(picture, like) for picture, like in zip(islice(drawn, _TRIES * wanted), cycle(real), strict=False))
     return islice((mask for mask in masks if mask is not None), wanted)
 
 

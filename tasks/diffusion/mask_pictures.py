@@ -64,8 +64,8 @@ def picture_of(mask: Mask, side: int, turn: float = 0.0) -> Picture:
     return ndimage.gaussian_filter(picture, _SOFTNESS)
 
 
-def mask_of(picture: Picture, extent: int, size: int) -> Mask | None:
-    """The shape in a picture, `extent` pixels long, in the middle of an image (size, size).
+def mask_of(picture: Picture, like: Mask) -> Mask | None:
+    """The shape in a picture, in the middle of an image, no longer and no larger than the real mask `like`.
 
     None for an empty picture, and for one whose shape hugs the border.
     """
@@ -74,10 +74,12 @@ def mask_of(picture: Picture, extent: int, size: int) -> Mask | None:
         return None
     drawn = _without_specks(drawn)
     shape = np.where(drawn, picture, np.minimum(picture, 0))[_box(drawn)]
-    zoom = min(extent, size) / max(shape.shape)
+    # Both, for a real mask may be two dots far apart, or a scratch where a stain was drawn.
+    zoom = min(longest_side(like) / max(shape.shape), float(np.sqrt(like.sum() / drawn.sum())))
     height, width = (max(1, round(zoom * length)) for length in shape.shape)
-    mask = np.zeros((size, size), bool)
-    mask[_middle(size, height), _middle(size, width)] = resize(shape, (height, width), order=1) > 0
+    mask = np.zeros_like(like)
+    place = tuple(map(_middle, like.shape, (height, width)))
+    mask[place] = resize(shape, (height, width), order=1) > 0
     return mask if mask.any() else None
 
 

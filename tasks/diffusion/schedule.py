@@ -59,9 +59,7 @@ def added_noise(schedule: DDPMScheduler, noisy: Tensor, clean: Tensor, timesteps
 
 
 def training_target(schedule: DDPMScheduler, clean: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-    """What the denoiser is to predict: the noise, z_0, or v = sqrt(alpha_bar) * noise - sqrt(1 - alpha_bar) * clean."""
-    if schedule.config.prediction_type == "sample":
-        return clean
+    """What the denoiser is to predict: the noise, or v = sqrt(alpha_bar) * noise - sqrt(1 - alpha_bar) * clean."""
     if schedule.config.prediction_type == "epsilon":
         return noise
     signal, sigma = signal_and_noise(schedule, timesteps)
@@ -70,8 +68,6 @@ def training_target(schedule: DDPMScheduler, clean: Tensor, noise: Tensor, times
 
 def predicted_clean(schedule: DDPMScheduler, noisy: Tensor, prediction: Tensor, timesteps: Tensor) -> Tensor:
     """The estimate of z_0 that a prediction at z_t stands for: the inverse of `training_target`."""
-    if schedule.config.prediction_type == "sample":
-        return prediction
     signal, sigma = signal_and_noise(schedule, timesteps)
     if schedule.config.prediction_type == "epsilon":
         return (noisy - sigma * prediction) / signal.clamp_min(1e-4)

@@ -11,6 +11,9 @@ sqrt(1 + s) eps is drawn here as eps_1 + sqrt(s) eps_2, which has the same law a
 chain with eps_1 alone is led back to a given image by the true posterior mean (CycleDiffusion, Wu and De la Torre, ICCV
 2023), and what the denoiser's mean lacks to that one is added to the sample's. At s = 0 the sample then is the given
 image, whatever the denoiser has left to learn; beyond, it drifts from it by s alone.
+
+In pixels a small denoiser leaves white noise as white noise. eps_2 may have a grain there: the variance of every pixel
+stays 1, but neighbours and colours go together, as those of one latent cell do, and stains and dents come of it.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from dataclasses import dataclass
 import torch
 from diffusers import DDPMScheduler
 from torch import Tensor
+from torch.nn import functional
 
 from tasks.diffusion.schedule import add_noise, predicted_clean
 
@@ -80,6 +84,8 @@ class InflatedSampler:
     """The share of the chain that is run."""
     anchored: bool = False
     """Whether a sample of strength 0 is the image that it began as."""
+    grain: int = 1
+    """Pixels over which the inflating noise goes together; 1 is RealNet's white noise."""
     clip: bool = False
     """Whether every estimate of x_0 is held in [-1, 1], as pixels are."""
 
@@ -96,7 +102,8 @@ class InflatedSampler:
             if self.anchored:
                 mean = mean + step.clean_share * (cleans - self._estimate(twin, step))
                 twin = step.mean(cleans, twin) + noise
-            sample = mean + (noise + excess * step.sigma * _noise(cleans, randomness.inflating))
+            inflating = grained_noise(cleans, randomness.inflating, self.grain)
+            sample = mean + (noise + excess * step.sigma * inflating)
         return sample
 
     def _estimate(self, noisy: Tensor, step: ReverseStep) -> Tensor:
@@ -108,3 +115,14 @@ class InflatedSampler:
 
 def _noise(like: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
     return torch.stack([torch.randn(like.shape[1:], generator=generator) for generator in generators])
+
+
+def grained_noise(like: Tensor, generators: Sequence[torch.Generator], grain: int) -> Tensor:
+    """Standard normal noise (n, channels, h, w), smoothed over `grain` pixels and alike in all channels; 1: white."""
+    if grain == 1:
+        return _noise(like, generators)
+    line = torch.signal.windows.gaussian(4 * grain + 1, std=grain / 2)
+    kernel = torch.outer(line, line)
+    height, width = (side + 4 * grain for side in like.shape[-2:])
+    white = _noise(like.new_empty(1, 1, height, width), generators)
+    return functional.conv2d(white, (kernel / kernel.norm())[None, None]).expand_as(like)

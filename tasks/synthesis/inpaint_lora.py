@@ -25,7 +25,7 @@ from tasks.diffusion.codec_training import to_tensor
 from tasks.diffusion.defect_fill import DefectFillTrainer
 from tasks.diffusion.hole_sampler import Draw, Filling, fill
 from tasks.diffusion.labels import LabelTable
-from tasks.diffusion.low_fidelity import Looks, distances_inside, select
+from tasks.diffusion.low_fidelity import LOOKS_NAMES, Looks, distances_inside, select
 from tasks.diffusion.low_rank import LowRankBackbone
 from tasks.diffusion.resumable import train_product
 from tasks.diffusion.schedule import sampling_schedule
@@ -74,13 +74,12 @@ def load(inputs: Inputs, params: Params, workdir: Path) -> Model:
     path = workdir / ADAPTERS
     weights = read_safetensors(path)
     network, schedule, codec = _untrained(inputs, params, workdir)
-    looks = Looks.from_state(weights)
-    expected = {**network.trained_state(), **looks.state()}
-    if {name: t.shape for name, t in weights.items()} != {name: t.shape for name, t in expected.items()}:
+    own = network.trained_state()
+    if weights.keys() != {*own, *LOOKS_NAMES} or any(weights[name].shape != own[name].shape for name in own):
         raise DefectoryError(f"{path}: made for another backbone or rank; run `defectory run` to train again")
-    network.load_state_dict({name: weights[name] for name in network.trained_state()}, strict=False)
+    network.load_state_dict({name: weights[name] for name in own}, strict=False)
     network.fuse()
-    return Model(codec, network, schedule, fitting.label_table(inputs), looks)
+    return Model(codec, network, schedule, fitting.label_table(inputs), Looks.from_state(weights))
 
 
 def paint(model: Model, places: Sequence[Place], params: Params) -> Painted:
@@ -158,5 +157,5 @@ def _made_from(inputs: Inputs, params: Params, workdir: Path) -> str:
     files = {name: file_sha256(workdir / name) for name in names if (workdir / name).is_file()}
     dataset = [params.dataset.seed, params.dataset.threads, inputs.sha256, params.paint.close_up_cells]
     return fingerprint(
-        "inpaint_lora 1", params.inpaint_lora.training, params.codec, params.backbone, params.masks, *dataset, files
+        "inpaint_lora 2", params.inpaint_lora.training, params.codec, params.backbone, params.masks, *dataset, files
     )

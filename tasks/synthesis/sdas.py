@@ -94,8 +94,9 @@ def anomalous(model: Model, places: Sequence[Place], cleans: Tensor, params: Par
         with torch.autocast(noisy.device.type, torch.bfloat16):
             return model.denoiser(noisy, timesteps, categories).float()
 
-    sdas = params.sdas
-    sampler = InflatedSampler(predict, model.schedule, sdas.steps, sdas.start, sdas.anchored, clip=model.codec is None)
+    sdas, pixels = params.sdas, model.codec is None
+    grain = sdas.grain if pixels else 1
+    sampler = InflatedSampler(predict, model.schedule, sdas.steps, sdas.start, sdas.anchored, grain, clip=pixels)
     return sampler.sample(cleans, strengths, randomness)
 
 

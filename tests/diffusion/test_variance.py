@@ -10,7 +10,7 @@ from diffusers import DDPMScheduler
 from torch import Tensor
 
 from tasks.diffusion.schedule import training_schedule
-from tasks.diffusion.variance import InflatedSampler, Randomness, reverse_steps
+from tasks.diffusion.variance import InflatedSampler, Randomness, grained_noise, reverse_steps
 
 SHAPE = (3, 8, 8)
 STEPS = 20
@@ -110,3 +110,14 @@ def test_a_sample_of_a_late_start_stays_nearer_to_its_clean_image() -> None:
         distances.append(float((samples - cleans).abs().mean()))
     assert distances == sorted(distances)
     assert distances[0] < 0.5 * distances[2]
+
+
+def test_grained_noise_has_variance_1_and_goes_together() -> None:
+    noise = grained_noise(torch.zeros(64, 3, 40, 40), randomness(64).ordinary, grain=3)
+    assert noise.var() == pytest.approx(1, rel=0.05)
+    assert noise[..., 0, :].var() == pytest.approx(1, rel=0.2)  # at the edge, too
+    assert torch.equal(noise[:, 0], noise[:, 2])
+    neighbours, far = (float((noise[..., by:] * noise[..., :-by]).mean()) for by in (1, 20))
+    assert neighbours > 0.8
+    assert abs(far) < 0.1
+    assert torch.equal(noise[5:6], grained_noise(torch.zeros(1, 3, 40, 40), randomness(64, 5, 6).ordinary, grain=3))

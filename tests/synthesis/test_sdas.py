@@ -185,7 +185,7 @@ def test_the_distance_to_the_normals_grows_with_the_strength(tmp_path: Path) -> 
     model = sdas.load(inputs, params_with(16, model=model_params), tmp_path)
     places = places_of(inputs, 48)
     places += [replace(place, spec=replace(place.spec, seed=1000 + n)) for n, place in enumerate(places[:16])]
-    for setting in ({}, {"start": 1.0, "anchored": False}):
+    for setting in ({}, {"start": 1.0, "anchored": False, "grain": 1}):
         params = params_with(16, **{"steps": 10, **setting})
         distances = [distance_at(strength, model, places, params) for strength in (0.0, 0.05, 0.1, 0.2, 0.4)]
         assert all(less < more for less, more in pairwise(distances)), distances
