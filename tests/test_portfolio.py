@@ -18,7 +18,7 @@ from tasks.masks.draw import draw_mask
 from tasks.params import Params, load_params
 from tasks.plan import plan_samples
 from tasks.products import is_made
-from tasks.synthesis.portfolio import Portfolio, fit_systems
+from tasks.synthesis.portfolio import Portfolio, as_coloured, fit_systems
 from tests import stand_in
 from tests.factory_fixtures import write_params, write_photographs
 
@@ -158,3 +158,13 @@ def test_fitting_one_system_more_leaves_the_others_products(folder: Path, inputs
     assert (tmp_path / "denoiser.safetensors").is_file()
     assert fitted_sha256(both, inputs, tmp_path) == fitted_sha256(both, inputs, folder / "models")
     assert not is_made(tmp_path / stand_in.PRODUCT, "something else")
+
+
+def test_a_grey_photograph_stays_grey_and_a_coloured_one_keeps_its_colours() -> None:
+    painted = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    grey = as_coloured(painted, np.full((8, 8, 3), 90, np.uint8))
+    assert (grey == grey[..., :1]).all()
+    assert np.abs(grey[..., 0] - painted.mean(axis=2)).max() <= 0.5
+    coloured = np.full((8, 8, 3), 90, np.uint8)
+    coloured[0, 0, 2] = 91
+    assert np.array_equal(as_coloured(painted, coloured), painted)

@@ -12,9 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import Attention
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 EditScores = Callable[[Tensor, int], Tensor]
@@ -36,7 +35,7 @@ class AttentionMaps:
 
 
 @contextmanager
-def cross_attention(unet: UNet2DConditionModel, edit: EditScores | None = None) -> Iterator[AttentionMaps]:
+def cross_attention(unet: nn.Module, edit: EditScores | None = None) -> Iterator[AttentionMaps]:
     """Record every cross-attention inside the block, after editing its scores; the U-Net is as before afterwards.
 
     The maps add up over forward passes until they are cleared. Latents must be square.

@@ -128,7 +128,7 @@ def fit_backbone(inputs: Inputs, params: Params, workdir: Path, report: Report) 
 def _pool_sources(inputs: Inputs, params: Params, workdir: Path) -> list[Any]:
     """What a pool of encoded training images is made from."""
     files = [str(file_sha256(path)) for path in (workdir / CODEC, workdir / PSEUDO_MASKS) if path.is_file()]
-    masks = params.masks.model_dump(mode="json")
+    masks = [params.masks.model_dump(mode="json"), params.codec.model_dump(mode="json")]
     return [params.dataset.seed, params.dataset.threads, inputs.sha256, masks, params.paint.close_up_cells, *files]
 
 

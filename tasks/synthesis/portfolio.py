@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tasks.adaptation import adapt
 from tasks.closeup import Window, put_back, view_of, window_for
 from tasks.contracts import Image, Place
@@ -90,6 +92,14 @@ def fit_in(painted: Painted, places: Sequence[Place], params: AdaptParams) -> li
         images = adapt(painted.codec, painted.latents, originals, masks, params)
     assert images is not None
     return [
-        paste(image, place.clean.image, place.mask, params.feather)
+        paste(as_coloured(image, place.clean.image), place.clean.image, place.mask, params.feather)
         for image, place in zip(to_images(images), places, strict=True)
     ]
+
+
+def as_coloured(image: Image, clean: Image) -> Image:
+    """The image, without colour where the clean one has none: a camera for grey levels photographs no blue defect."""
+    if (clean != clean[..., :1]).any():
+        return image
+    grey = np.rint(image.mean(axis=2, keepdims=True)).astype(np.uint8)
+    return np.repeat(grey, 3, axis=2)
