@@ -4,8 +4,9 @@ In: clean images with masks; no defects are needed. Out: I_a = (1 - M) I + M (al
 sample of the clean images' diffusion model with the variance of every step inflated to (1 + s) sigma^2.
 
 RealNet draws A from pure noise: another object, not aligned with I, whose patch in I is a sticker. Here A begins as I
-itself with the noise of a later timestep (`sdas.start`; 1 is RealNet's), so it keeps the object's pose and edges
-run on across the mask, and drifts the further the larger s is. s is the spec's strength, one a sample and recorded;
+itself with the noise of a later timestep (`sdas.start`) and is anchored to it (`sdas.anchored`, see
+`tasks.diffusion.variance`): it is I at s = 0, and drifts the further from it the larger s is, so edges run on across
+the mask. `start: 1, anchored: false, grain: 1` is RealNet's. s is the spec's strength, one a sample and recorded;
 RealNet draws one a batch and forgets it.
 """
 
