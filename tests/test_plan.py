@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from tasks.contracts import CLEAN, TEST, DefectoryError, SampleSpec
+from tasks.fitted import used_systems
 from tasks.inputs.store import Inputs
 from tasks.masks.draw import draw_mask
-from tasks.params import Params
+from tasks.params import Params, load_params
 from tasks.plan import ANY_DEFECT, plan_samples, plan_shards
 from tests.masks.helpers import image, listed
 
@@ -23,6 +25,8 @@ IMAGES = tuple(
 )
 INPUTS = listed(IMAGES)
 
+ROOT = Path(__file__).parents[1]
+SHIPPED = [ROOT / "params.yaml", *sorted(ROOT.glob("examples/*.yaml")), *sorted(ROOT.glob("docs/systems/*.yaml"))]
 
 STRENGTH = (1.5, 4.0)
 
@@ -219,3 +223,8 @@ def test_bad_plans_are_refused_by_name() -> None:
         plan_samples(_params(paint={"systems": {"draem": 1.0}}, draem={"masks": {"perlin": 0.0}}), INPUTS)
     with pytest.raises(DefectoryError, match=r"paint\.systems: expected a share above 0"):
         plan_samples(_params(paint={"systems": {"draem": 0.0}}), INPUTS)
+
+
+@pytest.mark.parametrize("path", SHIPPED)
+def test_every_params_file_that_is_shipped_can_be_read(path: Path) -> None:
+    assert used_systems(load_params(path))
