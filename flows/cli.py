@@ -65,7 +65,7 @@ def release(params: ParamsOption = PARAMS, root: RootOption = ROOT) -> None:
     from flows.release import release as select_and_describe
     from flows.stage import recorded
 
-    raise typer.Exit(run_to_status(lambda: recorded(select_and_describe, params, root)))
+    raise typer.Exit(run_to_status(lambda: recorded(select_and_describe, params, root, uses_model=False)))
 
 
 @app.command()

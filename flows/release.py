@@ -42,4 +42,4 @@ def command_for(params: Path) -> str:
 
 
 if __name__ == "__main__":
-    run_stage(release, "Select, describe and gate a release of the candidates.")
+    run_stage(release, "Select, describe and gate a release of the candidates.", uses_model=False)

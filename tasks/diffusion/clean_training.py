@@ -16,12 +16,12 @@ from numpy.random import Generator
 from torch import Tensor
 
 from tasks.closeup import Window, magnify_image
-from tasks.contracts import TRAIN, DefectoryError, Image
+from tasks.contracts import TRAIN, Image
 from tasks.diffusion.clean_diffusion import PIXEL_CHANNELS, CleanDenoiser, new_clean_denoiser
-from tasks.diffusion.codec import Codec, read_safetensors
+from tasks.diffusion.codec import Codec
 from tasks.diffusion.codec_training import to_tensor
 from tasks.diffusion.fitting import CODEC
-from tasks.diffusion.resumable import ResumableTrainer, train_product
+from tasks.diffusion.resumable import ResumableTrainer, load_product, train_product
 from tasks.diffusion.schedule import add_noise, stratified_timesteps, training_target
 from tasks.inputs.store import Inputs
 from tasks.params import Params, fingerprint
@@ -128,13 +128,8 @@ def load_clean_diffusion(
 ) -> tuple[CleanDenoiser, DDPMScheduler]:
     """The trained denoiser and its schedule. Raises DefectoryError where `train` has not finished."""
     denoiser, schedule = _new(inputs, params.sdas.model, codec, seed=0)
-    if expected := denoiser.trained_state():
-        weights = read_safetensors(workdir / CLEAN_DIFFUSION)
-        if {name: tensor.shape for name, tensor in weights.items()} != {n: t.shape for n, t in expected.items()}:
-            raise DefectoryError(
-                f"{workdir / CLEAN_DIFFUSION}: made for another architecture; run `defectory run` to train again"
-            )
-        denoiser.load_state_dict(weights)
+    if denoiser.trained_state():
+        load_product(denoiser, workdir / CLEAN_DIFFUSION)
     return denoiser.requires_grad_(False).eval(), schedule
 
 

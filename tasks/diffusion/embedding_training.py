@@ -16,8 +16,8 @@ from torch import Tensor
 from tasks.contracts import CLEAN, DefectoryError
 from tasks.diffusion import fitting
 from tasks.diffusion.anomaly_embedding import AnomalyDenoiser
-from tasks.diffusion.codec import Codec, read_safetensors
-from tasks.diffusion.resumable import train_product
+from tasks.diffusion.codec import Codec
+from tasks.diffusion.resumable import load_product, train_product
 from tasks.diffusion.training import Pool, Trainer, encode_pool, masked_error
 from tasks.inputs.store import Inputs
 from tasks.masks.pseudo_store import PSEUDO_MASKS
@@ -56,14 +56,8 @@ def load_embedding(inputs: Inputs, params: Params, workdir: Path) -> tuple[Anoma
     Raises DefectoryError where `fit_embedding` has not finished.
     """
     denoiser, schedule, codec = _new(inputs, params, workdir, seed=0)
-    weights = read_safetensors(workdir / EMBEDDING)
-    own = denoiser.trained_state()
-    if {n: w.shape for n, w in weights.items()} != {n: w.shape for n, w in own.items()}:
-        raise DefectoryError(
-            f"{workdir / EMBEDDING}: made for another architecture; run `defectory run` to train again"
-        )
-    denoiser.load_state_dict(weights, strict=False)
-    return denoiser.requires_grad_(False).eval(), schedule, codec
+    load_product(denoiser, workdir / EMBEDDING)
+    return denoiser, schedule, codec
 
 
 def training_of(params: Params) -> TrainingParams:

@@ -8,26 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from diffusers import DDPMScheduler
 
-from tasks.contracts import CLEAN, TRAIN, DefectoryError, InputImage, Mask, SampleSpec
+from tasks.contracts import CLEAN, TRAIN, InputImage, Mask, SampleSpec
 from tasks.diffusion.backbone import load_backbone
-from tasks.diffusion.codec import SHIPPED, Codec, load_codec, read_safetensors, save_codec
+from tasks.diffusion.codec import SHIPPED, Codec, load_codec, save_codec
 from tasks.diffusion.codec_training import crop_batches, to_tensor, train_codec
 from tasks.diffusion.composites import MaskMaker, TrainingImage, training_images
 from tasks.diffusion.denoiser import Denoiser, build_embedded
 from tasks.diffusion.labels import LabelTable
-from tasks.diffusion.resumable import train_product
+from tasks.diffusion.resumable import load_product, train_product
 from tasks.diffusion.schedule import training_schedule
 from tasks.diffusion.text_backbone import TextBackbone, new_backbone
 from tasks.diffusion.training import Trainer, encode_pool
 from tasks.inputs.store import Inputs
 from tasks.masks.draw import draw_mask, references_of
 from tasks.masks.pseudo import pseudo_masks
-from tasks.masks.pseudo_store import PSEUDO_MASKS, PseudoMask, read_pseudo_masks, write_pseudo_masks
+from tasks.masks.pseudo_store import PSEUDO_MASKS, PseudoMask, read_references, write_pseudo_masks
 from tasks.params import Params, TrainingParams, fingerprint
 from tasks.products import file_sha256, is_made, mark_made
 from tasks.progress import Report
@@ -153,11 +153,20 @@ def _fit_on_pool(
     train_product(trainer, pool, target, made_from, f"training the {target.stem}", report, denoiser.trained_state)
 
 
+class PoolParams(Protocol):
+    """What a pool of training images reads of a block of params."""
+
+    @property
+    def pool_size(self) -> int: ...
+    @property
+    def composite_share(self) -> float: ...
+
+
 def pool_images(
-    inputs: Inputs, params: Params, training: TrainingParams, workdir: Path, seed: int, report: Report
+    inputs: Inputs, params: Params, training: PoolParams, workdir: Path, seed: int, report: Report
 ) -> list[TrainingImage]:
     """`training.pool_size` training images, in equal parts from all categories."""
-    pseudo = {row.image_id: row.mask for row in read_pseudo_masks(workdir / PSEUDO_MASKS)}
+    pseudo = {made.reference_id: made.mask for made in read_references(workdir / PSEUDO_MASKS)}
     make_mask = _mask_maker(inputs, params, workdir)
     share = training.pool_size // len(inputs.categories)
     images: list[TrainingImage] = []
@@ -186,7 +195,7 @@ def _supervised(defect: InputImage, pseudo: dict[str, Mask]) -> TrainingImage | 
 
 def _mask_maker(inputs: Inputs, params: Params, workdir: Path) -> MaskMaker:
     """Masks for clean training images, of the kinds that samples will have."""
-    references = references_of(inputs, [row.reference() for row in read_pseudo_masks(workdir / PSEUDO_MASKS)])
+    references = references_of(inputs, read_references(workdir / PSEUDO_MASKS))
     sources = sorted(params.masks.sources)
     shares = np.array([params.masks.sources[name] for name in sources])
 
@@ -209,7 +218,7 @@ def load_fitted_denoiser(
 ) -> tuple[Denoiser, DDPMScheduler]:
     """The trained denoiser and its schedule. Raises DefectoryError where `train` has not finished."""
     denoiser, schedule = _new_denoiser(codec, table, params, seed=0)
-    _restore(denoiser, workdir / DENOISER)
+    load_product(denoiser, workdir / DENOISER)
     return denoiser, schedule
 
 
@@ -218,13 +227,5 @@ def load_fitted_backbone(inputs: Inputs, params: Params, workdir: Path) -> tuple
     codec = load_fitted_codec(params, workdir)
     backbone, schedule = new_backbone(params.backbone, codec.latent_channels, label_table(inputs), seed=0)
     if params.backbone.kind == "embedded":
-        _restore(backbone, workdir / BACKBONE)
+        load_product(backbone, workdir / BACKBONE)
     return backbone.requires_grad_(False).eval(), schedule, codec
-
-
-def _restore(denoiser: Denoiser, path: Path) -> None:
-    weights = read_safetensors(path)
-    if weights.keys() != denoiser.trained_state().keys():
-        raise DefectoryError(f"{path}: made for another architecture; run `defectory run` to train again")
-    denoiser.load_state_dict(weights, strict=False)
-    denoiser.requires_grad_(False).eval()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -18,6 +18,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from tasks.contracts import DefectoryError
+from tasks.diffusion.codec import read_safetensors
 from tasks.products import mark_made
 from tasks.progress import Progress, Report
 from tasks.seeds import derive, torch_generator
@@ -136,6 +138,28 @@ def train(
         if progress:
             progress(trainer.step, trainer.recipe.steps)
     return losses
+
+
+class Product(Protocol):
+    """A network of which a part is trained and worth a file."""
+
+    def trained_state(self) -> dict[str, Tensor]: ...
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> Any: ...
+    def requires_grad_(self, requires_grad: bool = True) -> Any: ...
+    def eval(self) -> Any: ...
+
+
+def load_product(network: Product, path: Path) -> None:
+    """Give the network what `train_product` kept of it, in evaluation mode.
+
+    Raises DefectoryError where the file is not there, or was made for a network of other names or shapes.
+    """
+    weights, expected = read_safetensors(path), network.trained_state()
+    if {name: tensor.shape for name, tensor in weights.items()} != {n: t.shape for n, t in expected.items()}:
+        raise DefectoryError(f"{path}: made for another architecture; run `defectory run` to train again")
+    network.load_state_dict(weights, strict=False)
+    network.requires_grad_(False)
+    network.eval()
 
 
 def train_product(

@@ -139,11 +139,7 @@ def _untrained(inputs: Inputs, params: Params, workdir: Path) -> tuple[LowRankBa
 
 
 def _pool(inputs: Inputs, params: Params, workdir: Path, codec: Codec, report: Report) -> Pool:
-    training = params.inpaint_lora.training
-    chosen = {"pool_size": training.pool_size, "composite_share": training.composite_share}
-    images = fitting.pool_images(
-        inputs, params, params.backbone.model_copy(update=chosen), workdir, _seed(params), report
-    )
+    images = fitting.pool_images(inputs, params, params.inpaint_lora.training, workdir, _seed(params), report)
     table = fitting.label_table(inputs)
     return encode_pool(codec, images, table, lambda done, count: report("encoding training images", done, count))
 

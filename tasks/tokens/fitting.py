@@ -16,7 +16,7 @@ from tasks.diffusion.labels import LabelTable
 from tasks.diffusion.resumable import Examples, ResumableTrainer, train_product
 from tasks.inputs.store import Inputs
 from tasks.masks.pseudo_store import PSEUDO_MASKS
-from tasks.params import Params, TrainingParams, fingerprint
+from tasks.params import Params, fingerprint
 from tasks.products import file_sha256, is_made, mark_made
 from tasks.progress import Report
 from tasks.seeds import derive
@@ -109,8 +109,7 @@ def _grids(
     inputs: Inputs, params: Params, workdir: Path, codec: ImageCodec, table: LabelTable, seed: int, report: Report
 ) -> Grids:
     block = params.vq_transformer.prior
-    pool = TrainingParams(pool_size=block.pool_size, composite_share=block.composite_share)
-    augmented = fitting.pool_images(inputs, params, pool, workdir, seed, report)
+    augmented = fitting.pool_images(inputs, params, block, workdir, seed, report)
     cleans = [image for category in inputs.categories for image in inputs.clean(category, TRAIN)]
     whole = [TrainingImage(c.image, c.foreground & False, c.foreground, c.category, CLEAN) for c in cleans]
     return encode_grids(codec, augmented, whole, table, lambda done, n: report("encoding training images", done, n))

@@ -7,6 +7,7 @@ pretrained kind is a folder or hub name of diffusers' `VQModel`, taken as it is.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
@@ -23,18 +24,19 @@ _DEPTH = 3.0
 _SHALLOWEST = 1e-2
 
 
-class ImageCodec(nn.Module):
+class ImageCodec(nn.Module, ABC):
     """Images (n, 3, h, w) in [-1, 1] to ids (n, h / factor, w / factor) in [0, codebook_size), and back."""
 
     factor: int
     codebook_size: int
 
+    @abstractmethod
     def encode(self, images: Tensor) -> Tensor:
-        raise NotImplementedError
+        """Ids of images."""
 
+    @abstractmethod
     def decode(self, ids: Tensor) -> Tensor:
         """About [-1, 1], not clamped."""
-        raise NotImplementedError
 
 
 class EmbeddedImageCodec(ImageCodec):
