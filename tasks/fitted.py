@@ -52,7 +52,8 @@ def used_systems(params: Params) -> list[str]:
 
 def _made_from(params: Params, inputs: Inputs) -> str:
     systems = used_systems(params)
-    blocks = [params.masks, params.codec, params.denoiser, params.backbone, params.paint.prompt, params.paint.close_up_cells]
+    paint = params.paint
+    blocks = [params.masks, params.codec, params.denoiser, params.backbone, paint.prompt, paint.close_up_cells]
     dataset = [params.dataset.seed, params.dataset.threads, params.dataset.image_size, inputs.sha256]
     return fingerprint(CODE_VERSION, *blocks, *dataset, systems, *(params.system(name) for name in systems))
 
