@@ -18,6 +18,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 
 from tasks.block import Block, Count, Positive, Prompt, Share
 from tasks.contracts import CLEAN, DefectoryError, check_name
+from tasks.evaluation_params import EvaluateParams
 from tasks.system_params import (
     AdaBLDMParams,
     AnomalyAnyParams,
@@ -243,6 +244,7 @@ class Params(Block):
     adapt: AdaptParams = AdaptParams()
     score: ScoreParams = ScoreParams()
     select: SelectParams = SelectParams()
+    evaluate: EvaluateParams = EvaluateParams()
     cutpaste: CutPasteParams = CutPasteParams()
     crop_paste: CropPasteParams = CropPasteParams()
     draem: DraemParams = DraemParams()
