@@ -42,7 +42,7 @@ class ClassifierParams(Block):
 
 class EvaluateParams(Block):
     tiers: list[Annotated[int, Field(ge=0, le=2)]] = [0, 1]
-    """0: validity and difficulty, seconds. 1: the probe, minutes. 2: networks trained from scratch, an hour and more."""
+    """0: validity and difficulty, seconds. 1: the probe, minutes. 2: networks trained from scratch, hours."""
     image_size: Annotated[int, Field(ge=32, le=1024, multiple_of=32)] = 128
     """Pixels a side at which detectors are trained and tested, and metrics computed."""
     samples: Count = 500
