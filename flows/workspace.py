@@ -33,6 +33,15 @@ class Workspace:
     def release(self) -> Path:
         return self.root / "release"
 
+    @property
+    def evaluation(self) -> Path:
+        return self.root / "evaluation"
+
+    @property
+    def evaluation_cache(self) -> Path:
+        """The baselines' files and the detectors' scores, from which a stopped evaluation goes on."""
+        return self.root / ".." / ".cache" / "evaluation"
+
     def timings_file(self, stage: str) -> Path:
         return self.root / ".." / ".cache" / "timings" / f"{stage}.json"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -23,6 +23,8 @@ class ProbeParams(Block):
 class LocaliserParams(Block):
     """Tier 2: DRAEM's segmentation U-Net (AnomalyDiffusion's protocol), trained from scratch."""
 
+    arms: list[str] = []
+    """The arms that it is trained on, by name; empty: all."""
     width: Count = 16
     """Channels of the first level; the papers' is 64."""
     steps: Count = 2000
@@ -30,12 +32,16 @@ class LocaliserParams(Block):
     learning_rate: Positive = 1e-3
     defect_share: Share = 0.5
     """Of the images of a batch; the others are normal."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of the convolutions: bfloat16 is faster where the processor has instructions for it."""
 
 
 class ClassifierParams(Block):
     """Tier 2: a network trained on ImageNet learns to tell defect types apart."""
 
-    epochs: Count = 10
+    arms: list[str] = []
+    """As above."""
+    steps: Count = 400
     batch_size: Count = 8
     learning_rate: Positive = 1e-4
 

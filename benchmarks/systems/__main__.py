@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     fix_arithmetic(params)
     data, results = given.workspace / "data", given.workspace / "systems"
     with progress() as report:
-        inputs = _inputs(params, given.params.parent, data / "inputs", report)
+        inputs = read_or_build(params, given.params.parent, data / "inputs", report)
         bench = Bench(inputs, params, data / "models", given.samples, given.protocol, report)
         with timed(bench.workdir):  # masks are drawn from pseudo-masks, whoever paints
             fit_pseudo_masks(inputs, params, bench.workdir, report)
@@ -95,7 +95,7 @@ def run(bench: Bench, system: str, results: Path) -> None:
     write_result(results, result, images)
 
 
-def _inputs(params: Params, root: Path, folder: Path, report: Report) -> Inputs:
+def read_or_build(params: Params, root: Path, folder: Path, report: Report) -> Inputs:
     if not (folder / SPLITS).is_file():
         folder.parent.mkdir(parents=True, exist_ok=True)
         build_inputs(params, root, folder, lambda done, total: report("reading the inputs", done, total))

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 import PIL.Image
-from PIL import ImageDraw, ImageFont
+from PIL import ImageDraw
 
 from tasks.contracts import Image, Mask
+from tasks.picture_grid import TILE, GridRow, draw_grid
 
-_TILE, _GAP, _MARGIN, _LINE = 128, 3, 10, 16
-_PAPER, _INK, _FAINT, _FRAME = (250, 250, 248), (28, 28, 30), (110, 110, 115), (230, 60, 40)
+_FRAME = (230, 60, 40)
 _LEAST_SHOWN = 0.5
 """Of the image's side: no picture shows less."""
 
@@ -25,24 +25,13 @@ def draw_systems(
 
     The first picture of a row is the whole clean image; its frame is what the others show.
     """
-    headings = ["clean, whole", "mask", "clean", *columns]
-    step = _TILE + _GAP
-    height = 2 * _MARGIN + 3 * _LINE + len(samples) * (step + _LINE)
-    page = PIL.Image.new("RGB", (2 * _MARGIN + len(headings) * step - _GAP, height), _PAPER)
-    pen = ImageDraw.Draw(page)
-    pen.text((_MARGIN, _MARGIN - 2), title, _INK, ImageFont.load_default(15))
-    for column, heading in enumerate(headings):
-        pen.text((_MARGIN + column * step, _MARGIN + _LINE + 10), heading, _INK, ImageFont.load_default(12))
-    for row, (caption, clean, mask) in enumerate(samples):
-        top = _MARGIN + 3 * _LINE + row * (step + _LINE)
+    rows = []
+    for number, (caption, clean, mask) in enumerate(samples):
         box = shown(mask)
         white = np.repeat(mask[..., None], 3, axis=2).astype(np.uint8) * 255
-        tiles = [_framed(clean, box), *(_cut(image, box) for image in (white, clean))]
-        tiles += [_cut(images[row], box) for images in columns.values()]
-        for column, tile in enumerate(tiles):
-            page.paste(tile, (_MARGIN + column * step, top))
-        pen.text((_MARGIN, top + _TILE + 1), caption, _FAINT, ImageFont.load_default(10))
-    return page
+        painted = [images[number] for images in columns.values()]
+        rows.append(GridRow(caption, [_framed(clean, box), *(_cut(image, box) for image in (white, clean, *painted))]))
+    return draw_grid(title, ["clean, whole", "mask", "clean", *columns], rows)
 
 
 def shown(mask: Mask) -> Box:
@@ -55,11 +44,11 @@ def shown(mask: Mask) -> Box:
 
 
 def _cut(image: Image, box: Box) -> PIL.Image.Image:
-    return PIL.Image.fromarray(image).resize((_TILE, _TILE), PIL.Image.Resampling.LANCZOS, box=box)
+    return PIL.Image.fromarray(image).resize((TILE, TILE), PIL.Image.Resampling.LANCZOS, box=box)
 
 
 def _framed(clean: Image, box: Box) -> PIL.Image.Image:
     whole = _cut(clean, (0, 0, len(clean), len(clean)))
     if box[2] - box[0] < len(clean):
-        ImageDraw.Draw(whole).rectangle([edge * (_TILE - 1) // len(clean) for edge in box], outline=_FRAME)
+        ImageDraw.Draw(whole).rectangle([edge * (TILE - 1) // len(clean) for edge in box], outline=_FRAME)
     return whole

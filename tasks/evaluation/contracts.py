@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,13 @@ from numpy.typing import NDArray
 from tasks.contracts import CLEAN, Image, Mask
 from tasks.evaluation_params import EvaluateParams
 from tasks.progress import Report
+
+PHOTOGRAPH = "photograph"
+
+Role = Literal["ours", "single", "baseline", "real", "control", "floor", "ceiling"]
+"""`ours` is the dataset under test, `single` one of the systems it is mixed from; a baseline is free to make; `real`
+has real defects in it that a generator saw; the control must fall to chance; the floor knows normal images alone; the
+ceiling has seen other real test defects."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +35,11 @@ class Example:
     """`CLEAN` without a defect."""
     mask: Mask | None = None
     """Of the defect; None for a clean image, and where a photograph is labelled as a whole only."""
+    origin: str = PHOTOGRAPH
+    """`PHOTOGRAPH`, or what made the image. Origins are drawn in equal shares, so that hundreds of synthetic images
+    do not drown a few real ones."""
+    group: str = ""
+    """Of a photograph: images of one physical object share it."""
 
     @property
     def defective(self) -> bool:
@@ -35,15 +47,26 @@ class Example:
 
 
 @dataclass(frozen=True)
+class SyntheticSet:
+    """Synthetic examples of one category, to make an arm of."""
+
+    name: str
+    role: Role
+    examples: tuple[Example, ...]
+
+
+@dataclass(frozen=True)
 class Arm:
     """One way to get defects to train on."""
 
     name: str
-    role: str
-    """`ours`, `baseline`, `control`, `floor` or `ceiling`."""
+    role: Role
     normals: tuple[Example, ...]
     defects: tuple[Example, ...]
     """Empty for the floor. Each has a mask, a pseudo-mask where there is no other."""
+    unseen: frozenset[str] | None = None
+    """The ids of the test's defects that are not among `defects`; None: all of them. An arm that trains on test
+    defects comes in parts of one name, each of which is tested on what it has not seen."""
 
 
 @dataclass(frozen=True)

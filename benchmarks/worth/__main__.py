@@ -1,0 +1,117 @@
+"""What each synthesis system is worth, and their mix: the evaluation with all of them as arms, in one run.
+
+    python -m benchmarks.worth --params docs/systems/bottle.yaml --workspace DIR [--systems a,b,c]
+        [--out docs/evaluation]
+
+Inputs are read and systems fitted in DIR/data, images painted and scored in DIR/worth; what is there already is used.
+Every system paints the same planned samples, with mask sources of its own where its block in params has some. `mix`
+has the images of all --systems, drawn in equal shares. Tiers, budgets and seeds are the params' `evaluate` block.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.figures import hardware, print_figure
+from benchmarks.systems.__main__ import read_or_build
+from benchmarks.systems.training import timed
+from benchmarks.worth.kept import ByCategory, read_examples, write_examples
+from flows.evaluate import BASELINES
+from flows.terminal import progress
+from tasks.arithmetic import fix_arithmetic
+from tasks.evaluation.arms import FEW_REAL
+from tasks.evaluation.contracts import SyntheticSet
+from tasks.evaluation.evaluation import Evaluation, evaluate
+from tasks.evaluation.examples import photographs_of
+from tasks.evaluation.outcome import write_outcome
+from tasks.evaluation.painted import alone, painted_by
+from tasks.fitted import fitted_sha256
+from tasks.inputs.store import Inputs
+from tasks.params import Params, fingerprint, load_params
+from tasks.progress import Report
+from tasks.quality.scores import Scorer
+from tasks.synthesis import SYSTEMS, entry_of
+from tasks.synthesis.portfolio import fit_systems
+
+MIX = "mix"
+_RIVALS = ("single", "baseline", "real")
+_MIXED = {f"{FEW_REAL} + {MIX}"}
+"""Arms that hold the mix themselves."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    given = _parser().parse_args(arguments)
+    params = load_params(given.params)
+    names = given.systems.split(",") if given.systems else list(SYSTEMS)
+    for name in names:
+        entry_of(name)
+    fix_arithmetic(params)
+    with progress() as report:
+        inputs = read_or_build(params, given.params.parent, given.workspace / "data" / "inputs", report)
+        painted = {name: _painted(name, inputs, params, given.workspace, report) for name in names}
+        evaluations = [
+            _evaluated(category, inputs, painted, params, given.workspace, report) for category in inputs.categories
+        ]
+    command = f"python -m benchmarks.worth --params {given.params.as_posix()} --workspace DIR"
+    command += f" --systems {given.systems}" if given.systems else ""
+    title = f"What the systems are worth on {params.dataset.name} ({hardware()})"
+    write_outcome(given.out / params.dataset.name, title, evaluations, params.evaluate, command)
+    _print(evaluations)
+
+
+def _evaluated(
+    category: str, inputs: Inputs, painted: dict[str, ByCategory], params: Params, workspace: Path, report: Report
+) -> Evaluation:
+    made = {name: examples.get(category, ()) for name, examples in painted.items()}
+    mix = SyntheticSet(MIX, "ours", tuple(example for examples in made.values() for example in examples))
+    alones = [
+        SyntheticSet(name, "baseline" if name in BASELINES else "single", examples) for name, examples in made.items()
+    ]
+    photographs = photographs_of(inputs, category, workspace / "data" / "models", params.evaluate.image_size)
+    folder = workspace / "worth" / "scores" / category
+    return evaluate(category, photographs, [mix, *alones], params.evaluate, folder, report)
+
+
+def _painted(system: str, inputs: Inputs, params: Params, workspace: Path, report: Report) -> ByCategory:
+    """The system's examples, from disk where they were painted by these very models."""
+    models, file = workspace / "data" / "models", workspace / "worth" / "painted" / f"{system}.parquet"
+    wanted = alone(params, system, params.evaluate.samples)
+    with timed(models):
+        fit_systems(inputs, wanted, models, report)
+    blocks = [params.paint, params.adapt, params.score, params.select, params.evaluate.image_size]
+    made_from = fingerprint(fitted_sha256(wanted, inputs, models), wanted.dataset, *blocks)
+    kept = read_examples(file, made_from)
+    if kept is None:
+        kept = painted_by(system, inputs, params, models, Scorer(params.score), report)
+        write_examples(file, made_from, kept)
+    return kept
+
+
+def _print(evaluations: Sequence[Evaluation]) -> None:
+    """The smallest lead of the mix over any single arm: what the aim is about."""
+    for evaluation in evaluations:
+        for verdict in evaluation.verdicts:
+            rivals = {each.arm for each in evaluation.figures if each.role in _RIVALS} - _MIXED
+            leads = [each.difference for each in verdict.comparisons if each.arm == MIX and each.other in rivals]
+            if leads:
+                least = min(leads, key=lambda lead: lead.value)
+                name = f"worth {evaluation.category} {verdict.detector}"
+                aim = "the mix ahead of every single arm"
+                print_figure(name, least.value, f"{verdict.metric}, smallest lead", aim, least.low > 0)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="benchmarks.worth", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--params", type=Path, required=True)
+    parser.add_argument("--workspace", type=Path, required=True)
+    parser.add_argument("--systems", default="", help="names with commas between; by default all")
+    parser.add_argument("--out", type=Path, default=Path("docs") / "evaluation")
+    return parser
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+"""One category's evaluation: every arm by every detector of the tiers asked for, and the verdicts.
+
+In: photographs and synthetic examples. Out: `Evaluation`, all that the report says. Trainings are kept in a folder, so
+an evaluation that was stopped goes on, and one that is changed in its bootstrap alone trains nothing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+import PIL.Image
+
+from tasks.evaluation import localiser, memory_bank, probe
+from tasks.evaluation.arms import arms_of
+from tasks.evaluation.available import available
+from tasks.evaluation.confounds import Confound, arm_shortcuts, refuses_winner, test_confounds
+from tasks.evaluation.contracts import Arm, Detector, Scored, SyntheticSet, TestSet
+from tasks.evaluation.difficulty import Difficulty, difficulties_of
+from tasks.evaluation.examples import Photographs
+from tasks.evaluation.figures import Figures, figures_of
+from tasks.evaluation.map_sheet import draw_maps
+from tasks.evaluation.scoring import score_arm
+from tasks.evaluation.type_accuracy import TypeAccuracy, accuracies_of
+from tasks.evaluation.verdict import Verdict, judge
+from tasks.evaluation_params import EvaluateParams
+from tasks.progress import Report
+
+FLOOR = "memory_bank"
+TRAINED: dict[int, tuple[str, Detector]] = {1: ("probe", probe), 2: ("localiser", localiser)}
+"""The detectors that train on defects, by tier."""
+_ROWS = 10
+"""Test photographs in a picture of maps."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    category: str
+    test_normals: int
+    test_defects: dict[str, int]
+    """By defect type."""
+    metrics: tuple[str, ...]
+    limitations: tuple[str, ...]
+    """Why other metrics are missing."""
+    confounds: tuple[Confound, ...]
+    difficulties: tuple[Difficulty, ...]
+    """Of the synthetic arms; empty without tier 0."""
+    figures: tuple[Figures, ...]
+    accuracies: tuple[TypeAccuracy, ...]
+    verdicts: tuple[Verdict, ...]
+    """One a detector."""
+    maps: dict[str, PIL.Image.Image]
+    """By detector, what it sees in some test photographs."""
+
+
+def evaluate(
+    category: str,
+    photographs: Photographs,
+    synthetic: Sequence[SyntheticSet],
+    params: EvaluateParams,
+    folder: Path,
+    report: Report,
+) -> Evaluation:
+    """Evaluate synthetic examples against one another and the real ones; `folder` keeps the detectors' scores."""
+    arms, test = arms_of(photographs, synthetic), photographs.test
+    metrics, limitations = available(test)
+    confounds = (*test_confounds(photographs), *(found for arm in arms for found in arm_shortcuts(arm)))
+    reasons = [found.sentence for found in confounds] if refuses_winner(confounds) else []
+    trained = [TRAINED[tier] for tier in sorted(set(params.tiers) & set(TRAINED)) if metrics]
+    results = {name: list(_results(arms, (name, module), test, params, folder, report)) for name, module in trained}
+    verdicts = [judge([result.figures for result in found], reasons) for found in results.values()]
+    made = [arm for arm in arms if arm.role in ("ours", "single", "baseline")]
+    return Evaluation(
+        category,
+        int((~test.defective).sum()),
+        dict(Counter(example.defect_type for example in test.examples if example.defective)),
+        metrics,
+        limitations,
+        confounds,
+        tuple(difficulties_of(made, photographs, params, report)) if 0 in params.tiers else (),
+        tuple(result.figures for found in results.values() for result in found),
+        tuple(accuracies_of(arms, test, params, report)),
+        tuple(verdict for verdict in verdicts if verdict),
+        {name: _sheet(category, name, test, found) for name, found in results.items()},
+    )
+
+
+@dataclass(frozen=True)
+class _Result:
+    figures: Figures
+    scored: Scored
+    """By the first seed."""
+
+
+def _results(
+    arms: Sequence[Arm],
+    trained: tuple[str, Detector],
+    test: TestSet,
+    params: EvaluateParams,
+    folder: Path,
+    report: Report,
+) -> Iterator[_Result]:
+    """Of each arm wanted, by the detector of its kind: without defects there is nothing to train on."""
+    wanted = getattr(getattr(params, trained[0]), "arms", [])
+    for name, group in groupby(arms, key=lambda arm: arm.name):
+        if wanted and name not in wanted:
+            continue
+        parts = list(group)
+        detector = trained if parts[0].defects else (FLOOR, memory_bank)
+        scored = [score_arm(parts, test, detector, params, seed, folder, report) for seed in range(params.seeds)]
+        defects = max(len(part.defects) for part in parts)
+        yield _Result(figures_of(name, parts[0].role, detector[0], defects, scored, test, params), scored[0])
+
+
+def _sheet(category: str, detector: str, test: TestSet, results: Sequence[_Result]) -> PIL.Image.Image:
+    title = f"{category}: test photographs as the {detector} sees them, trained on each arm"
+    return draw_maps(title, test.examples, {result.figures.arm: result.scored for result in results}, _ROWS)

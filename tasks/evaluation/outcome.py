@@ -1,0 +1,86 @@
+"""What an evaluation leaves on disk: a report, its figures for programs, and a picture a category and detector.
+
+In: evaluations. Out: files without a clock in them, so that the same evaluation has the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tasks.evaluation.evaluation import Evaluation
+from tasks.evaluation.figures import Figures
+from tasks.evaluation.intervals import Interval
+from tasks.evaluation.tables import markdown
+from tasks.evaluation_params import EvaluateParams
+from tasks.shards.files import write_atomic
+from tasks.sheets import encode_sheet
+
+REPORT, FIGURES = "report.md", "figures.json"
+
+
+def write_outcome(
+    folder: Path, title: str, evaluations: Sequence[Evaluation], params: EvaluateParams, command: str = ""
+) -> None:
+    """Write `report.md`, `figures.json` and `maps-<category>-<detector>.png` into `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    sections = [f"# {title}\n"] + ([f"`{command}`\n"] if command else [])
+    for evaluation in evaluations:
+        sections.append(markdown(evaluation, params))
+        for detector, sheet in evaluation.maps.items():
+            name = f"maps-{evaluation.category}-{detector}.png"
+            write_atomic(folder / name, encode_sheet(sheet))
+            sections.append(f"![What the {detector} sees in test photographs]({name})\n")
+    write_atomic(folder / REPORT, "\n".join(sections).encode())
+    content = {evaluation.category: _plain(evaluation) for evaluation in evaluations}
+    write_atomic(folder / FIGURES, (json.dumps(content, indent=1, sort_keys=True) + "\n").encode())
+
+
+def _plain(evaluation: Evaluation) -> dict[str, Any]:
+    return {
+        "test": {"normal": evaluation.test_normals, **evaluation.test_defects},
+        "limitations": list(evaluation.limitations),
+        "confounds": [found.sentence for found in evaluation.confounds],
+        "difficulty": {each.arm: each.sentence for each in evaluation.difficulties},
+        "figures": [_figures(each) for each in evaluation.figures],
+        "type_accuracy": [
+            {
+                "arm": each.arm,
+                "tier": each.tier,
+                "network": each.network,
+                "accuracy": _rounded(each.accuracy.tolist()),
+                "balanced": _rounded(each.balanced.tolist()),
+                "macro_f1": _rounded(each.macro_f1.tolist()),
+            }
+            for each in evaluation.accuracies
+        ],
+        "verdicts": [
+            {
+                "detector": each.detector,
+                "metric": each.metric,
+                "winner": each.winner,
+                "grades": each.grades,
+                "ahead": {f"{one.arm} of {one.other}": _interval(one.difference) for one in each.comparisons},
+                "sentences": list(each.sentences),
+            }
+            for each in evaluation.verdicts
+        ],
+    }
+
+
+def _figures(figures: Figures) -> dict[str, Any]:
+    intervals = {metric: _interval(figures.of(metric)) for metric in figures.points}
+    points = {metric: _rounded(values.tolist()) for metric, values in figures.points.items()}
+    kept = {"arm": figures.arm, "role": figures.role, "detector": figures.detector, "defects": figures.defects}
+    return {**kept, "by_seed": points, "intervals": intervals}
+
+
+def _interval(interval: Interval) -> list[float]:
+    """Value, low and high end."""
+    return _rounded([interval.value, interval.low, interval.high])
+
+
+def _rounded(values: Sequence[float]) -> list[float]:
+    return [round(value, 6) for value in values]
