@@ -99,7 +99,7 @@ class SdasParams(SystemParams):
     anchored one differs by s alone, and in latents takes more of it to be seen; in pixels 0.05 to 0.4 suits.
     """
 
-    strength: tuple[Strength, Strength] = (1.0, 4.0)
+    strength: tuple[Strength, Strength] = (4.0, 16.0)
     masks: MaskShares = {"perlin": 1.0}
     """RealNet's. In a thin mask, such as a crack's, the texture that drifts is not seen."""
     steps: Count = 20
