@@ -34,6 +34,15 @@ def auroc(low: Sequence[float], high: Sequence[float]) -> float:
     return float((ranks.sum() - len(high) * (len(high) + 1) / 2) / (len(low) * len(high)))
 
 
+def told_apart(first: Sequence[float], second: Sequence[float]) -> float | None:
+    """The AUROC by which one tells the two apart, in [0.75, 1]; None where it is less or chance would make it so."""
+    # Mann and Whitney (1947): the variance of U over (n m)^2.
+    chance = math.sqrt((len(first) + len(second) + 1) / (12 * len(first) * len(second)))
+    area = auroc(first, second)
+    apart = max(area, 1 - area)
+    return apart if apart >= _SUSPICIOUS and apart - 0.5 >= _DEVIATIONS * chance else None
+
+
 def check_inputs(images: Sequence[OpenedImage], splits: dict[str, str]) -> list[str]:
     """One line for each suspicion; `splits` is by image id."""
     labels: dict[Label, list[OpenedImage]] = defaultdict(list)
@@ -52,14 +61,12 @@ def check_inputs(images: Sequence[OpenedImage], splits: dict[str, str]) -> list[
 def _told_apart(what: str, first: Sequence[OpenedImage], second: Sequence[OpenedImage]) -> Iterator[str]:
     if not first or not second:
         return
-    # Mann and Whitney (1947): the variance of U over (n m)^2.
-    chance = math.sqrt((len(first) + len(second) + 1) / (12 * len(first) * len(second)))
     for name, (measure, value_of) in _MEASURES.items():
-        area = auroc([value_of(image) for image in first], [value_of(image) for image in second])
-        if max(area, 1 - area) >= _SUSPICIOUS and abs(area - 0.5) >= _DEVIATIONS * chance:
-            medians = [np.median([value_of(image) for image in side]) for side in (first, second)]
+        values = [[value_of(image) for image in side] for side in (first, second)]
+        if (area := told_apart(*values)) is not None:
+            medians = [np.median(side) for side in values]
             yield (
-                f"{what} can be told apart by {name} alone: AUROC {max(area, 1 - area):.2f} of {measure}, "
+                f"{what} can be told apart by {name} alone: AUROC {area:.2f} of {measure}, "
                 f"medians {medians[0]:.0f} and {medians[1]:.0f}"
             )
 

@@ -41,15 +41,26 @@ def near_pairs(descriptors: Descriptors, distance: float) -> Iterator[tuple[int,
     With r the descriptors less their mean, the distance is |r_i - r_j|^2 / (2 |r_i| |r_j|): 0 for the same
     peculiarities, 1 for unrelated ones.
     """
-    mean = descriptors.mean(axis=0)
-    rows = descriptors - mean
-    for turned in _orientations(descriptors):
+    for row, column, _, _ in near_between(descriptors, descriptors, descriptors.mean(axis=0), distance):
+        if row != column:
+            yield row, column
+
+
+def near_between(
+    first: Descriptors, second: Descriptors, mean: Descriptors, distance: float
+) -> Iterator[tuple[int, int, int, float]]:
+    """Rows of `first` and of `second` that are nearer than `distance`, once for each orientation in which they are.
+
+    As `near_pairs`, with the mean of the category given: (row, column, orientation of the second, distance), where
+    orientation 0 is upright.
+    """
+    rows = first - mean
+    for orientation, turned in enumerate(_orientations(second)):
         columns = turned - mean
         for start in range(0, len(rows), _BLOCK):
-            near = _distances(rows[start : start + _BLOCK], columns) < distance
-            for row, column in zip(*np.nonzero(near), strict=True):
-                if start + row != column:
-                    yield int(start + row), int(column)
+            distances = _distances(rows[start : start + _BLOCK], columns)
+            for row, column in zip(*np.nonzero(distances < distance), strict=True):
+                yield int(start + row), int(column), orientation, float(distances[row, column])
 
 
 def _orientations(descriptors: Descriptors) -> Iterator[Descriptors]:

@@ -1,0 +1,129 @@
+"""Leaks: test images that the training has seen, whole, turned, in part or under another exposure.
+
+In: the inputs of a dataset and, where there are some, the synthetic images made from them. Out: every leak by name,
+or one DefectoryError. Why again, after the split was made by groups: a split can be written by hand, groups are only
+as good as their rules, and a crop shares neither file nor outline with its whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from tasks.contracts import TEST, TRAIN, DefectoryError, Image, InputImage
+from tasks.evaluation.contracts import Example
+from tasks.inputs.crops import shared_pieces
+from tasks.inputs.duplicates import descriptor_of, near_between
+from tasks.inputs.store import Inputs
+from tasks.params import InputsParams
+
+Kind = Literal["copy", "turned copy", "other exposure", "crop", "same part"]
+
+_SAID: dict[Kind, str] = {
+    "copy": "is the same file or has the same pixels as",
+    "turned copy": "is a turned or mirrored copy of (descriptor distance {value:.3f})",
+    "other exposure": "shows the same part under another exposure or encoding as (descriptor distance {value:.3f})",
+    "crop": "shares a piece of picture ({value:.0f} features in one place) with",
+    "same part": "is in one group, so of one physical part, with",
+}
+_NEAR = float(InputsParams.model_fields["near_duplicate_distance"].default)
+_NAMED = 20
+"""Leaks that an error lists."""
+
+
+@dataclass(frozen=True)
+class Leak:
+    """A test image that training has seen."""
+
+    test_id: str
+    train_id: str
+    """Of a clean twin, a reference or a synthetic image."""
+    kind: Kind
+    value: float
+    """Descriptor distance of a turned copy or other exposure, matched features of a crop, 0 otherwise."""
+
+    @property
+    def sentence(self) -> str:
+        return f"test image {self.test_id} {_SAID[self.kind].format(value=self.value)} {self.train_id} of the training"
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What training sees: a photograph or a synthetic image."""
+
+    image_id: str
+    image: Image
+    sha256: str = ""
+    group: str = ""
+
+
+def refuse_leaks(inputs: Inputs, synthetic: Sequence[Example], near_duplicate_distance: float = _NEAR) -> None:
+    """Raise DefectoryError naming the images and the kind of every leak; the one call of an evaluation."""
+    check_leaks(find_leaks(inputs, synthetic, near_duplicate_distance))
+
+
+def check_leaks(leaks: Sequence[Leak]) -> None:
+    """Raise DefectoryError where there is any."""
+    if not leaks:
+        return
+    lines = [f"  - {leak.sentence}" for leak in leaks[:_NAMED]]
+    rest = [f"  - and {len(leaks) - _NAMED} more"] if len(leaks) > _NAMED else []
+    raise DefectoryError(
+        "the training has seen images of the test split, so no score on them means anything:\n"
+        + "\n".join([*lines, *rest])
+        + "\ntake these images out of the sources, or join them by the source's group_rule, and run "
+        "the line from its inputs on"
+    )
+
+
+def find_leaks(inputs: Inputs, synthetic: Sequence[Example] = (), near_duplicate_distance: float = _NEAR) -> list[Leak]:
+    """Every leak into the test split, one for each pair of images: the first kind of `Kind` that holds.
+
+    Files and pixels are compared across categories, all else within one; a synthetic image counts to every category.
+    """
+    painted = [_Seen(example.example_id, example.image) for example in synthetic]
+    trained = [_Seen(i.image_id, i.image, i.sha256, i.group) for i in inputs.images if i.split == TRAIN]
+    tested = [image for image in inputs.images if image.split == TEST]
+    found = [*_copies(tested, [*trained, *painted])]
+    for category in inputs.categories:
+        members = {image.image_id for image in inputs.images if image.category == category}
+        seen = [each for each in trained if each.image_id in members]
+        ours = [image for image in tested if image.category == category]
+        if ours and seen:
+            mean = np.stack([descriptor_of(image.image) for image in [*ours, *seen]]).mean(axis=0)
+            found += _near(ours, [*seen, *painted], mean, near_duplicate_distance)
+            found += _crops(ours, [*seen, *painted])
+            found += _same_parts(ours, seen)
+    return list({(leak.test_id, leak.train_id): leak for leak in reversed(found)}.values())[::-1]
+
+
+def _copies(tested: Sequence[InputImage], seen: Sequence[_Seen]) -> Iterator[Leak]:
+    for image in tested:
+        for other in seen:
+            if image.sha256 == other.sha256 or np.array_equal(image.image, other.image):
+                yield Leak(image.image_id, other.image_id, "copy", 0.0)
+
+
+def _near(tested: Sequence[InputImage], seen: Sequence[_Seen], mean: np.ndarray, distance: float) -> Iterator[Leak]:
+    ones, others = (np.stack([descriptor_of(each.image) for each in side]) for side in (tested, seen))
+    nearest: dict[tuple[int, int], tuple[float, int]] = {}
+    for row, column, orientation, value in near_between(ones, others, mean, distance):
+        nearest[row, column] = min((value, orientation), nearest.get((row, column), (value, orientation)))
+    for (row, column), (value, orientation) in sorted(nearest.items()):
+        kind: Kind = "turned copy" if orientation else "other exposure"
+        yield Leak(tested[row].image_id, seen[column].image_id, kind, value)
+
+
+def _crops(tested: Sequence[InputImage], seen: Sequence[_Seen]) -> Iterator[Leak]:
+    for piece in shared_pieces([image.image for image in tested], [each.image for each in seen]):
+        yield Leak(tested[piece.tested].image_id, seen[piece.trained].image_id, "crop", float(piece.votes))
+
+
+def _same_parts(tested: Sequence[InputImage], seen: Sequence[_Seen]) -> Iterator[Leak]:
+    for image in tested:
+        for other in seen:
+            if image.group == other.group:
+                yield Leak(image.image_id, other.image_id, "same part", 0.0)
