@@ -100,10 +100,11 @@ def efficientnet_lite0() -> nn.Module:
     return network.requires_grad_(False).eval()
 
 
-def inception_v3() -> nn.Module:
+def inception_v3(layer: str = "logits_unbiased") -> nn.Module:
     """torch-fidelity's InceptionV3 with TensorFlow's 2015 weights (Apache-2.0), in evaluation mode.
 
-    Takes uint8 images (n, 3, height, width) of any size, gives a tuple with the unbiased logits (n, 1008).
+    Takes uint8 images (n, 3, height, width) of any size, gives a tuple with the outputs of one layer:
+    the unbiased logits (n, 1008), or with `layer` "2048" what they are made of (n, 2048).
     The weights are read from where DEFECTORY_INCEPTION_WEIGHTS points, else from torch hub's cache.
     Raises DefectoryError where they are in neither place.
     """
@@ -117,7 +118,7 @@ def inception_v3() -> nn.Module:
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
     read_state_dict(path)  # torch-fidelity unpickles whatever it is given: refuse here what holds more than tensors
-    return FeatureExtractorInceptionV3("inception-v3", ["logits_unbiased"], feature_extractor_weights_path=str(path))
+    return FeatureExtractorInceptionV3("inception-v3", [layer], feature_extractor_weights_path=str(path))
 
 
 def read_state_dict(path: Path) -> dict[str, torch.Tensor]:

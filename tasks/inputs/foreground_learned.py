@@ -13,30 +13,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.cluster.vq import kmeans2, vq
 from skimage.transform import resize
-from torch import nn
-from torch.nn import functional
-from torchvision.models.feature_extraction import create_feature_extractor
 
 from tasks.contracts import Image, Mask
 from tasks.inputs.foreground import or_whole, solid
+from tasks.lite0 import block_outputs
 from tasks.seeds import derive, numpy_generator
-from tasks.weights import efficientnet_lite0
 
-_STAGE = "_blocks.2"
-"""The last block of the second stage: 24 channels, a cell every 4 pixels."""
-_CELL = 4
+_BLOCK = 2
+"""The last of the second stage: 24 channels, a cell every 4 pixels."""
 _SIDE = 320
 """Pixels a side to which photographs are brought for the network."""
-_MARGIN = 16
-"""Mirrored pixels around the photograph, so that no cell sees the network's own padding: it would be a cluster."""
 _CLUSTERS = 6
 _CLUSTERED_CELLS = 8000
 """Drawn from all cells to find the clusters' centres."""
@@ -86,20 +78,10 @@ def find_by_cells(image: Image, model: CellClassifier | None) -> Mask:
     return or_whole(solid(ndimage.gaussian_filter(fine, len(image) * _SMOOTHING) <= 0))
 
 
-@torch.no_grad()
 def features_of(image: Image) -> Cells:
-    """Cells (80, 80, 24) of one photograph; each by itself, so that its bits do not depend on its companions."""
-    levels = torch.from_numpy(image.astype(np.float32)).permute(2, 0, 1).unsqueeze(0)
-    levels = functional.interpolate(levels, size=(_SIDE, _SIDE), mode="bilinear", antialias=True)
-    mirrored = functional.pad(levels, [_MARGIN] * 4, mode="reflect")
-    cells = _network()((mirrored - 127) / 128)["cells"][0].permute(1, 2, 0)
-    inside = slice(_MARGIN // _CELL, -(_MARGIN // _CELL))
-    return np.ascontiguousarray(cells[inside, inside].numpy())
-
-
-@cache
-def _network() -> nn.Module:
-    return create_feature_extractor(efficientnet_lite0(), {_STAGE: "cells"})
+    """Cells (80, 80, 24) of one photograph."""
+    (cells,) = block_outputs(image, _SIDE, (_BLOCK,))
+    return np.ascontiguousarray(cells[0].permute(1, 2, 0).numpy())
 
 
 def clusters_of(cells: Cells) -> NDArray[np.int32]:
