@@ -17,7 +17,7 @@ import PIL.Image
 from tasks.evaluation import localiser, memory_bank, probe
 from tasks.evaluation.arms import arms_of
 from tasks.evaluation.available import available
-from tasks.evaluation.confounds import Confound, arm_shortcuts, refuses_winner, test_confounds
+from tasks.evaluation.confounds import Confound, find_confounds
 from tasks.evaluation.contracts import Arm, Detector, Scored, SyntheticSet, TestSet
 from tasks.evaluation.difficulty import Difficulty, difficulties_of
 from tasks.evaluation.examples import Photographs
@@ -67,8 +67,8 @@ def evaluate(
     """Evaluate synthetic examples against one another and the real ones; `folder` keeps the detectors' scores."""
     arms, test = arms_of(photographs, synthetic), photographs.test
     metrics, limitations = available(test)
-    confounds = (*test_confounds(photographs), *(found for arm in arms for found in arm_shortcuts(arm)))
-    reasons = [found.sentence for found in confounds] if refuses_winner(confounds) else []
+    confounds = tuple(find_confounds(arms, test))
+    reasons = [found.sentence for found in confounds if found.refuses]
     trained = [TRAINED[tier] for tier in sorted(set(params.tiers) & set(TRAINED)) if metrics]
     results = {name: list(_results(arms, (name, module), test, params, folder, report)) for name, module in trained}
     verdicts = [judge([result.figures for result in found], reasons) for found in results.values()]

@@ -26,6 +26,8 @@ from tasks.quality.select import select
 from tasks.shards.ledger import ACCEPTED
 from tasks.synthesis.portfolio import Portfolio, fit_systems
 
+BASELINES = ("cutpaste", "crop_paste", "draem")
+"""What anybody can have in milliseconds an image: systems without a network."""
 _SHARD = 24
 """Places painted and scored at a time: bounds the memory."""
 
