@@ -108,7 +108,8 @@ def _copies(tested: Sequence[InputImage], seen: Sequence[_Seen]) -> Iterator[Lea
 
 
 def _near(tested: Sequence[InputImage], seen: Sequence[_Seen], mean: np.ndarray, distance: float) -> Iterator[Leak]:
-    ones, others = (np.stack([descriptor_of(each.image) for each in side]) for side in (tested, seen))
+    ones = np.stack([descriptor_of(image.image) for image in tested])
+    others = np.stack([descriptor_of(each.image) for each in seen])
     nearest: dict[tuple[int, int], tuple[float, int]] = {}
     for row, column, orientation, value in near_between(ones, others, mean, distance):
         nearest[row, column] = min((value, orientation), nearest.get((row, column), (value, orientation)))

@@ -98,7 +98,7 @@ def shared_pieces(tested: Sequence[Image], trained: Sequence[Image]) -> Iterator
 def _grey(image: Image) -> _Grey:
     small = PillowImage.fromarray(np.ascontiguousarray(image)).convert("L")
     kind = PillowImage.Resampling.BOX if max(small.size) > _SIDE else PillowImage.Resampling.BICUBIC
-    return np.asarray(small.resize((_SIDE, _SIDE), kind), dtype=np.float32) / 255
+    return np.asarray(np.asarray(small.resize((_SIDE, _SIDE), kind)) / 255, dtype=np.float32)
 
 
 def _features(grey: _Grey, owner: int) -> _Features:
