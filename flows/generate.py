@@ -23,6 +23,7 @@ from flows.timing import peak_memory
 from flows.workspace import PARAMS, ROOT, Workspace
 from tasks.contracts import DefectoryError, Failure, ShardPlan
 from tasks.params import load_params
+from tasks.quality.real_descriptors import write_real_descriptors
 from tasks.shards.files import shard_files
 from tasks.shards.read import is_done, read_marker, read_scores
 from tasks.shards.sweep import sweep_stale
@@ -45,6 +46,7 @@ def generate(params: Path = PARAMS, root: Path = ROOT) -> GenerateReport:
     workspace = Workspace(root)
     line = Line(load_params(params), workspace)
     sweep_stale(line.candidates, line.plans)
+    write_real_descriptors(line.inputs, line.candidates, policy.device())
     missing = [plan for plan in line.plans if not is_finished(line.candidates, plan)]
     if not missing:
         return GenerateReport(0, 0, {})

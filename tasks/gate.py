@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from tasks.contracts import TRAIN, DefectoryError, ShardPlan
 from tasks.gate_pictures import name_some, picture_problems
+from tasks.gate_scores import score_problems
 from tasks.manifest import MANIFEST_SCHEMA
 from tasks.params import Params
 from tasks.shards.ledger import ACCEPTED, FAILED, LEDGER_SCHEMA, REJECTED, count_statuses
@@ -40,6 +41,7 @@ def check_release(folder: Path, plans: Sequence[ShardPlan], inputs: Inputs, para
         *_plan_problems(release.ledger, plans),
         *_manifest_problems(release),
         *_share_problems(release.ledger, params),
+        *score_problems(folder, params),
         *_origin_problems(release.manifest, inputs),
         *_outside_problems(release.manifest, params),
         *picture_problems(folder, release.manifest, inputs, params.adapt.feather),

@@ -1,14 +1,17 @@
 """The manifest: one row a released sample with all that is known of it, enough to make it again.
 
-In: the scores of accepted candidates. Out: a table whose columns and their order are a promise to readers. The column
-`seconds` is null: measured time differs from run to run, and a version must not.
+In: the scores of accepted candidates. Out: a table whose columns and their order are a promise to readers: new
+ones come at the end. The column `seconds` is null: measured time differs from run to run, and a version must not.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tasks.contracts import TRAIN
 from tasks.shards.encode import IMAGE_ENDING, MASK_ENDING
@@ -27,15 +30,21 @@ MANIFEST_SCHEMA = pa.schema(
         *((name, pa.float64()) for name in ("lpips_to_clean", "nearest_lpips", "outside_max_abs")),
         *((name, pa.float64()) for name in ("class_confidence", "class_entropy", "seconds")),
         *((name, pa.string()) for name in ("license", "source")),
+        ("nearest_real_lpips", pa.float64()),
+        ("nearest_real_id", pa.string()),
     ]
 )
+
+PART = b"defectory.categories"
+"""A key in the metadata of a manifest that lists some categories of its release only; the value names them."""
 
 
 def build_manifest(accepted: pd.DataFrame) -> pa.Table:
     """The table of `MANIFEST_SCHEMA`.
 
-    `accepted` has the columns of the candidates' scores, `shard` and `nearest_lpips`, in the order of category and
-    index, in which the rows of a shard's file lie too. `nearest_lpips` is null where there is no nearest sample.
+    `accepted` has the columns of the candidates' scores, `shard`, `nearest_lpips` and the two of the nearest real image,
+    in the order of category and index, in which the rows of a shard's file lie too. A distance is null where there is
+    nothing to be near to, and that to a real image where none was described.
     """
     stem = accepted["category"] + "/" + accepted["defect_type"] + "/" + accepted["sample_id"]
     columns = accepted.assign(
@@ -47,7 +56,16 @@ def build_manifest(accepted: pd.DataFrame) -> pa.Table:
         row=accepted.groupby("shard").cumcount(),
         mask_sha256=accepted["effective_mask_sha256"],
         nearest_lpips=accepted["nearest_lpips"].replace(np.inf, np.nan),
+        nearest_real_lpips=accepted["nearest_real_lpips"].replace(np.inf, np.nan),
+        nearest_real_id=accepted["nearest_real_id"].replace("", None),
         seconds=np.nan,
     )
     table = pa.Table.from_pandas(columns[MANIFEST_SCHEMA.names], MANIFEST_SCHEMA, preserve_index=False)
     return table.replace_schema_metadata(None)
+
+
+def part_of(manifest: pa.Table, categories: Iterable[str]) -> pa.Table:
+    """The rows of these categories, as they are, marked as a part of the release."""
+    names = sorted(categories)
+    rows = manifest.filter(pc.is_in(manifest["category"], pa.array(names, pa.string())))
+    return rows.replace_schema_metadata({PART: ",".join(names)})

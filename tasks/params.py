@@ -220,6 +220,9 @@ class ScoreParams(Block):
     """Grey levels of change against the clean twin above which a pixel belongs to the effective mask."""
 
 
+CategoryScore = Literal["is_efficientnet_lite0", "is_inception_v3", "ic_lpips_alexnet", "ic_lpips_vgg16"]
+
+
 class SelectParams(Block):
     min_change_inside: Annotated[float, Field(ge=0.0)] = 6.0
     min_lpips_inside: Annotated[float, Field(ge=0.0)] = 0.02
@@ -227,10 +230,19 @@ class SelectParams(Block):
     max_seam_contrast: Annotated[float, Field(ge=0.0)] = 3.0
     min_effective_share: Share = 0.3
     """Effective over intended area."""
+    min_nearest_real_lpips: Annotated[float, Field(ge=0.0)] = 0.0
+    """Estimated LPIPS to the nearest real image of the train split, the clean twin's object left out; 0 is off. A
+    sample below it may be a copy of a photograph."""
     min_nearest_lpips: Annotated[float, Field(ge=0.0)] = 0.01
     min_accepted_share: Share = 0.3
     """The gate refuses a release of which a smaller share of the plan was accepted."""
     max_failed_share: Share = 0.05
+    min_category_scores: dict[CategoryScore, Annotated[float, Field(ge=0.0)]] = {}
+    """By the name of a score and its network: the gate refuses a release with a category below. IC-LPIPS is computed
+    for those named here alone; one of 0 is reported and refuses nothing."""
+    ic_lpips_images: Annotated[int, Field(ge=2)] = 100
+    """Accepted samples of each defect type that IC-LPIPS compares. At 256 px and on one core AlexNet takes some ten
+    milliseconds for each and VGG-16 some hundred, and every shard that holds one is read."""
 
 
 class Params(Block):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,12 +20,14 @@ import pandas as pd
 from tasks import folders
 from tasks.card import build_card
 from tasks.contracts import DefectoryError, ShardPlan
+from tasks.diversity import diversity_of
 from tasks.facts import Facts, sources_of
 from tasks.gate import check_release
 from tasks.manifest import build_manifest
 from tasks.metrics import build_metrics
 from tasks.params import Params
-from tasks.quality.select import select
+from tasks.quality.nearest_real import nearest_real, read_real_descriptors
+from tasks.quality.select import COPY_MEASURE, judge
 from tasks.report import build_report
 from tasks.shards.encode import encode_table
 from tasks.shards.files import write_atomic
@@ -34,6 +36,7 @@ from tasks.shards.pack import pack_shards
 from tasks.shards.read import is_done, read_logits, read_scores
 from tasks.sheet_rows import sheet_of
 from tasks.sheets import encode_sheet
+from tasks.thresholds import examples_of
 
 if TYPE_CHECKING:
     from tasks.inputs.store import Inputs
@@ -60,8 +63,9 @@ def build_release(
     is printed in the card. Raises DefectoryError, with `out` as it was before, where shards are unfinished or damaged
     or the gate refuses; what it refused then lies beside `out` to be looked at.
     """
-    _check_finished(candidates_dir, plans)
-    judged = _judge(read_scores(candidates_dir, plans), params)
+    check_finished(candidates_dir, plans)
+    real = read_real_descriptors(candidates_dir, inputs.sha256)
+    judged = judge_candidates(read_scores(candidates_dir, plans), params, real)
     facts = _gather(params, inputs, judged, candidates_dir, command)
     building = folders.begin(out)
     _write(building, facts, inputs, plans, candidates_dir)
@@ -75,7 +79,8 @@ def build_release(
     return ReleaseReport(out, planned, accepted, rejected, failed, facts.metrics)
 
 
-def _check_finished(candidates: Path, plans: Sequence[ShardPlan]) -> None:
+def check_finished(candidates: Path, plans: Sequence[ShardPlan]) -> None:
+    """Raise DefectoryError naming shards that are not done."""
     open_shards = [plan.name for plan in plans if not is_done(candidates, plan)]
     if open_shards:
         raise DefectoryError(
@@ -84,30 +89,35 @@ def _check_finished(candidates: Path, plans: Sequence[ShardPlan]) -> None:
         )
 
 
-def _judge(scores: pd.DataFrame, params: Params) -> pd.DataFrame:
-    """The scores by category and index, with what selection decided."""
+def judge_candidates(scores: pd.DataFrame, params: Params, real: pd.DataFrame | None) -> pd.DataFrame:
+    """The scores by category and index, with the nearest real image and what selection decided."""
     ordered = scores.sort_values(["category", "index"], kind="stable", ignore_index=True)
-    verdicts = pd.DataFrame([asdict(verdict) for verdict in select(ordered, params.select)], dtype=object)
-    value = verdicts["value"].astype(np.float64)
+    if real is None and params.select.min_nearest_real_lpips > 0:
+        raise DefectoryError(
+            "select.min_nearest_real_lpips compares with descriptors of the real images, and these inputs have none "
+            "beside the candidates; run `defectory resume`, which makes them, then release again"
+        )
+    nearest = {COPY_MEASURE: np.nan, "nearest_real_id": ""} if real is None else nearest_real(ordered, real)
+    ordered = ordered.assign(**nearest)
+    verdicts = judge(ordered, params.select)
     # Selection reports this distance as the value of an accepted sample and of one that was rejected for it.
     by_distance = (verdicts["status"] == ACCEPTED) | (verdicts["rule"] == "min_nearest_lpips")
     return ordered.assign(
-        status=verdicts["status"],
-        rule=verdicts["rule"],
-        value=value,
-        nearest_lpips=value.where(by_distance),
+        **verdicts,
+        nearest_lpips=verdicts["value"].where(by_distance),
         effective_share=ordered["effective_area"] / ordered["intended_area"],
     )
 
 
 def _gather(params: Params, inputs: Inputs, judged: pd.DataFrame, candidates: Path, command: str) -> Facts:
-    workspace = candidates.parent
+    workspace, accepted = candidates.parent, judged[judged["status"] == ACCEPTED]
+    diversity = diversity_of(params, accepted, inputs, candidates)
     return Facts(
         params=params,
         command=command,
-        metrics=build_metrics(params, judged, len(inputs.skipped), partial(read_logits, candidates)),
+        metrics=build_metrics(params, judged, len(inputs.skipped), partial(read_logits, candidates), diversity),
         judged=judged,
-        sources=sources_of(judged[judged["status"] == ACCEPTED]),
+        sources=sources_of(accepted),
         skipped=tuple(inputs.skipped),
         warnings=_read_warnings(workspace / "inputs" / "report.json"),
         pseudo_masks=workspace / "models" / "pseudo_masks.parquet",
@@ -127,11 +137,12 @@ def _write(folder: Path, facts: Facts, inputs: Inputs, plans: Sequence[ShardPlan
     write_atomic(folder / "manifest.parquet", encode_table(manifest))
     write_atomic(folder / "ledger.parquet", encode_table(build_ledger(facts.judged, facts.skipped)))
     write_atomic(folder / "metrics.json", (json.dumps(facts.metrics, indent=1) + "\n").encode())
+    rules = examples_of(facts.params.select, facts.judged, inputs, candidates)
     sheets = {
-        str(category): sheet_of(str(category), judged, inputs, plans, candidates)
+        str(category): sheet_of(str(category), judged, inputs, candidates)
         for category, judged in facts.judged.groupby("category", sort=True)
     }
     for category, sheet in sheets.items():
         write_atomic(folder / "sheets" / f"{category}.png", encode_sheet(sheet))
     write_atomic(folder / "README.md", build_card(facts).encode())
-    write_atomic(folder / "report.html", build_report(facts, sheets).encode())
+    write_atomic(folder / "report.html", build_report(facts, sheets, rules).encode())

@@ -16,13 +16,15 @@ import numpy as np
 import PIL.Image
 import pyarrow.parquet as pq
 
+from tasks.diversity import diversity_names
 from tasks.facts import Facts
 from tasks.figures import histogram
 from tasks.metrics import score_key
-from tasks.quality.select import RULES
+from tasks.quality.select import rules_in_force
 from tasks.shards.ledger import ACCEPTED, FAILED, REJECTED
 from tasks.sheets import choose
 from tasks.templates import render
+from tasks.thresholds import RuleExamples
 
 _PSEUDO_A_CATEGORY = 8
 _PSEUDO_SIDE = 144
@@ -35,6 +37,7 @@ _MEASURES = (
     ("seam_contrast", "Contrast along the seam"),
     ("effective_share", "Area that changed over area intended"),
     ("nearest_lpips", "Estimated LPIPS to the nearest accepted"),
+    ("nearest_real_lpips", "Estimated LPIPS to the nearest real image"),
     ("strength", "Strength asked for"),
     ("intended_area", "Intended area, share of the image"),
 )
@@ -50,15 +53,18 @@ class PseudoMask:
     mask: str
 
 
-def build_report(facts: Facts, sheets: Mapping[str, PIL.Image.Image]) -> str:
-    """The page as HTML. `sheets` is by category."""
+def build_report(facts: Facts, sheets: Mapping[str, PIL.Image.Image], rules: Sequence[RuleExamples]) -> str:
+    """The page as HTML. `sheets` is by category, `rules` as `tasks.thresholds` has them."""
     failed = facts.judged[facts.judged["status"] == FAILED]
     return render(
         "report.html",
         {
             "facts": facts,
             "score_key": score_key(facts.params),
+            "diversity": diversity_names(facts.params),
             "histograms": _histograms(facts),
+            "rules": rules,
+            "picture": lambda example: data_uri(example.picture, 80),
             "sheets": {category: data_uri(sheet, 86) for category, sheet in sheets.items()},
             "pseudo_masks": read_pseudo_masks(facts.pseudo_masks),
             "failures": list(zip(failed["sample_id"], failed["error"], strict=True))[:_MOST_FAILURES],
@@ -97,7 +103,8 @@ def _thumbnail(data: str | bytes) -> str:
 
 
 def _histograms(facts: Facts) -> Sequence[str]:
-    thresholds = {measure: float(getattr(facts.params.select, rule)) for rule, measure in RULES.items()}
+    rules = rules_in_force(facts.params.select)
+    thresholds = {measure: float(getattr(facts.params.select, rule)) for rule, measure in rules.items()}
     by_status = {status: facts.judged[facts.judged["status"] == status] for status in (ACCEPTED, REJECTED)}
     drawn = (
         histogram(

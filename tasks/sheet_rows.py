@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import PIL.Image
 
-from tasks.contracts import ShardPlan
 from tasks.shards.encode import decode_image, decode_mask
 from tasks.shards.ledger import ACCEPTED, REJECTED
-from tasks.shards.read import read_rows
+from tasks.shards.read import read_pictures
 from tasks.sheets import SheetRow, choose, draw_sheet
 
 if TYPE_CHECKING:
@@ -21,25 +19,20 @@ if TYPE_CHECKING:
 _ACCEPTED_SHOWN, _REJECTED_SHOWN = 12, 6
 
 
-def sheet_of(
-    category: str, judged: pd.DataFrame, inputs: Inputs, plans: Sequence[ShardPlan], candidates: Path
-) -> PIL.Image.Image:
+def sheet_of(category: str, judged: pd.DataFrame, inputs: Inputs, candidates: Path) -> PIL.Image.Image:
     """The contact sheet of one category. `judged` is the scores of its samples with `status`, `rule` and `value`."""
     by_status = {status: judged[judged["status"] == status] for status in (ACCEPTED, REJECTED)}
-    accepted = _rows(by_status[ACCEPTED], _ACCEPTED_SHOWN, inputs, plans, candidates)
-    rejected = _rows(by_status[REJECTED], _REJECTED_SHOWN, inputs, plans, candidates)
+    accepted = _rows(by_status[ACCEPTED], _ACCEPTED_SHOWN, inputs, candidates)
+    rejected = _rows(by_status[REJECTED], _REJECTED_SHOWN, inputs, candidates)
     title = f"{category}: {len(by_status[ACCEPTED])} accepted, {len(by_status[REJECTED])} rejected"
     return draw_sheet(title, accepted, rejected)
 
 
-def _rows(
-    samples: pd.DataFrame, count: int, inputs: Inputs, plans: Sequence[ShardPlan], candidates: Path
-) -> list[SheetRow]:
+def _rows(samples: pd.DataFrame, count: int, inputs: Inputs, candidates: Path) -> list[SheetRow]:
     chosen = choose(samples["sample_id"], count)
-    facts = {row["sample_id"]: row for row in samples[samples["sample_id"].isin(chosen)].to_dict("records")}
-    shards = {facts[sample_id]["shard"] for sample_id in chosen}
-    tables = (read_rows(candidates, plan, chosen) for plan in plans if plan.name in shards)
-    pictures = {row["sample_id"]: row for table in tables for row in table.to_pylist()}
+    shown = samples[samples["sample_id"].isin(chosen)]
+    facts = {row["sample_id"]: row for row in shown.to_dict("records")}
+    pictures = read_pictures(candidates, shown)
     return [_row(facts[sample_id], pictures[sample_id], inputs) for sample_id in chosen]
 
 

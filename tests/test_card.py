@@ -13,7 +13,9 @@ MADE = pd.DataFrame(
     [("s1", "CC-BY-4.0", "a", "a/1"), ("s1", "CC-BY-4.0", "a", "a/1"), ("s2", "GIMP patterns", "b", "b/1")],
     columns=["source", "license", "category", "clean_id"],
 )
-NUMBERS = dict.fromkeys(("lpips_to_clean", "lpips_inside", "change_inside", "seam_contrast", "effective_share"), 1.0)
+NUMBERS = dict.fromkeys(
+    ("lpips_to_clean", "lpips_inside", "change_inside", "seam_contrast", "effective_share", "nearest_real_lpips"), 1.0
+)
 
 
 def facts(made: pd.DataFrame) -> Facts:

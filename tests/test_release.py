@@ -27,6 +27,7 @@ COLUMNS = """
     mask_sha256 seed clean_id clean_sha256 reference_id mask_source intended_area effective_area strength prompt
     model_sha256 params_fingerprint lpips_to_clean nearest_lpips outside_max_abs class_confidence class_entropy
     seconds license source
+    nearest_real_lpips nearest_real_id
 """.split()  # noqa: SIM905
 
 
@@ -205,7 +206,7 @@ def test_the_card_says_what_a_user_must_know(workspace: Workspace) -> None:
 
 def test_the_report_is_one_page_with_nothing_to_load_and_escapes_what_others_wrote(workspace: Workspace) -> None:
     page = (workspace.release / "report.html").read_text()
-    assert page.count('src="data:image/jpeg;base64,') == page.count("<img ") == 2
+    assert page.count('src="data:image/jpeg;base64,') == page.count("<img ") == 2 + page.count("<figure>")
     assert "http" not in page
     for words in (
         "no place for a mask &lt;50 tries&gt;",

@@ -6,8 +6,6 @@ and is never set beside a score of another network.
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -15,11 +13,12 @@ from scipy.special import log_softmax
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tasks.contracts import DefectoryError
-from tasks.seeds import numpy_generator
+from tasks.quality.inception_stream import InceptionScore, predictions_of
 from tasks.weights import efficientnet_lite0, inception_v3
 
 _LITE0_SIDE = 224
+_BLOCK = 1024
+"""Images whose probabilities are held at once."""
 
 
 class EfficientNetLite0(nn.Module):
@@ -71,24 +70,10 @@ def inception_score(logits: NDArray, splits: int, seed: int) -> tuple[float, flo
 
     Raises DefectoryError when there are fewer images than splits.
     """
-    if not 1 <= splits <= len(logits):
-        raise DefectoryError(
-            f"the Inception score wants at least one image a split and got {len(logits)} images for {splits} splits; "
-            "ask for fewer splits or score more images"
-        )
-    order = numpy_generator(seed).permutation(len(logits))
-    bounds = [number * len(logits) // splits for number in range(splits + 1)]
-    parts = [logits[order[start:stop]] for start, stop in pairwise(bounds)]
-    scores = [_score_of_split(part) for part in parts]
-    return float(np.mean(scores)), float(np.std(scores))
-
-
-def _score_of_split(logits: NDArray) -> float:
-    log_probabilities = log_softmax(np.asarray(logits, dtype=np.float64), axis=1)
-    probabilities = np.exp(log_probabilities)
-    log_marginal = np.log(np.maximum(probabilities.mean(axis=0), np.finfo(np.float64).tiny))
-    divergence = (probabilities * (log_probabilities - log_marginal)).sum(axis=1)
-    return float(np.exp(divergence.mean()))
+    score = InceptionScore(len(logits), splits, seed)
+    for start in range(0, len(logits), _BLOCK):
+        score.add(predictions_of(logits[start : start + _BLOCK]))
+    return score.result()
 
 
 def load_classifier(name: str, device: torch.device | str) -> nn.Module:

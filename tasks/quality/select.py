@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from tasks.contracts import DefectoryError, Verdict
 from tasks.params import SelectParams
+from tasks.quality.nearest import nearest_accepted
 
 RULES = {
     "min_change_inside": "change_inside",
@@ -22,60 +23,63 @@ RULES = {
 }
 """The SelectParams that judge a sample, in the order they are tried, and the value each is held against."""
 
+COPY_RULE, COPY_MEASURE = "min_nearest_real_lpips", "nearest_real_lpips"
+"""A rule that is off at 0, and tried just before the last one."""
+
 _LAST_RULE = "min_nearest_lpips"
 _COLUMNS = ("sample_id", "category", "index", "intended_area", "effective_area", "descriptor")
-_BLOCK = 256
+
+
+def rules_in_force(params: SelectParams) -> dict[str, str]:
+    """The rules that these thresholds leave on, in the order they are tried, and the value each is held against."""
+    before_last = {rule: column for rule, column in RULES.items() if rule != _LAST_RULE}
+    copies = {COPY_RULE: COPY_MEASURE} if params.min_nearest_real_lpips > 0 else {}
+    return {**before_last, **copies, _LAST_RULE: RULES[_LAST_RULE]}
 
 
 def select(scores: pd.DataFrame, params: SelectParams) -> list[Verdict]:
-    """One verdict a row of `scores`, in the order of the rows.
+    """One verdict a row of `scores`, in the order of the rows; `judge` as objects."""
+    judged = judge(scores, params)
+    rows = zip(scores["sample_id"], judged["status"], judged["rule"], judged["value"], _failures(scores), strict=True)
+    return [Verdict(str(name), status, rule, value, error) for name, status, rule, value, error in rows]
+
+
+def judge(scores: pd.DataFrame, params: SelectParams) -> pd.DataFrame:
+    """The columns status, rule and value, a row for each of `scores` and with its index.
 
     `scores` has the columns sample_id, category, index, descriptor (256 numbers a row) and the scores' keys; a row
     whose optional column `error` holds text is a failed sample. A minimum is met at or above its threshold, a maximum
-    at or below; a missing value meets nothing. The first rule in the order of `RULES` that is not met is recorded with
-    the value that broke it. The last one, distance to the nearest accepted sample of the same category, goes through
-    the category in the order of `index`: a candidate nearer than the threshold to an earlier accepted one is
-    rejected, so of each set of near-duplicates the first stays. The value of an accepted sample's verdict is that
+    at or below; a missing value meets nothing. The first rule in the order of `rules_in_force` that is not met is
+    recorded with the value that broke it. The last one, distance to the nearest accepted sample of the same category,
+    goes through the category in the order of `index`: a candidate nearer than the threshold to an earlier accepted one
+    is rejected, so of each set of near-duplicates the first stays. The value of an accepted sample's verdict is that
     distance, infinite for the first of its category.
 
     Raises DefectoryError where a column is missing.
     """
-    _check_columns(scores)
-    failed = _failures(scores)
-    values = _values(scores)
+    rules = rules_in_force(params)
+    _check_columns(scores, rules)
+    failed = _failures(scores) != ""
+    values = _values(scores, rules)
     broken = _first_broken(values, params)
-    values[_LAST_RULE] = _nearest_by_category(scores, (broken == "") & (failed == ""), params.min_nearest_lpips)
-    broken[(broken == "") & (values[_LAST_RULE] < params.min_nearest_lpips)] = _LAST_RULE
-    return [
-        _verdict(str(sample_id), str(error), str(rule), values[str(rule) or _LAST_RULE][row])
-        for row, (sample_id, error, rule) in enumerate(zip(scores["sample_id"], failed, broken, strict=True))
-    ]
+    nearest = _nearest_by_category(scores, (broken == "") & ~failed, params.min_nearest_lpips)
+    broken[(broken == "") & ~meets(_LAST_RULE, nearest, params) & ~failed] = _LAST_RULE
+    broken[failed] = ""
+    recorded = nearest.copy()
+    for rule, value in values.items():
+        recorded[broken == rule] = value[broken == rule]
+    status = np.where(failed, "failed", np.where(broken == "", "accepted", "rejected")).astype(object)
+    return pd.DataFrame({"status": status, "rule": broken, "value": recorded}, index=scores.index)
 
 
-def nearest_accepted(descriptors: NDArray[np.float64], threshold: float) -> NDArray[np.float64]:
-    """The squared distance of each row (n, 256) to the nearest row accepted before it; infinite where there is none.
-
-    A row is accepted when that distance is at least `threshold`. Matrix products over blocks of rows do the work.
-    Descriptors are float16 values: their products and sums are exact in float64, so no thread count, block size or
-    linear-algebra library can change a verdict.
-    """
-    nearest = np.full(len(descriptors), np.inf)
-    accepted = np.zeros(len(descriptors), dtype=bool)
-    for start in range(0, len(descriptors), _BLOCK):
-        block = descriptors[start : start + _BLOCK]
-        stop = start + len(block)
-        nearest[start:stop] = _squared_distances(block, descriptors[accepted]).min(axis=1, initial=np.inf)
-        within = _squared_distances(block, block)
-        for row in range(start, stop):
-            accepted[row] = nearest[row] >= threshold
-            if accepted[row]:
-                later = nearest[row + 1 : stop]
-                np.minimum(later, within[row - start, row - start + 1 :], out=later)
-    return nearest
+def meets(rule: str, values: NDArray[np.float64], params: SelectParams) -> NDArray[np.bool_]:
+    """Whether each value meets the rule; one that is missing does not."""
+    threshold = getattr(params, rule)
+    return np.asarray(values >= threshold if rule.startswith("min_") else values <= threshold)
 
 
-def _check_columns(scores: pd.DataFrame) -> None:
-    needed = {*_COLUMNS, *RULES.values()} - {"effective_share", "nearest_lpips"}
+def _check_columns(scores: pd.DataFrame, rules: dict[str, str]) -> None:
+    needed = {*_COLUMNS, *rules.values()} - {"effective_share", "nearest_lpips"}
     missing = sorted(needed - set(scores.columns))
     if missing:
         raise DefectoryError(f"the candidates' scores lack {', '.join(missing)}; run generate again")
@@ -88,37 +92,26 @@ def _failures(scores: pd.DataFrame) -> NDArray[np.object_]:
     return scores["error"].fillna("").astype(str).to_numpy(dtype=object)
 
 
-def _values(scores: pd.DataFrame) -> dict[str, NDArray[np.float64]]:
-    """What each rule is held against, by the rule's name."""
-    columns = scores.assign(effective_share=scores["effective_area"] / scores["intended_area"])
-    return {rule: columns[column].to_numpy(dtype=np.float64) for rule, column in RULES.items() if rule != _LAST_RULE}
+def _values(scores: pd.DataFrame, rules: dict[str, str]) -> dict[str, NDArray[np.float64]]:
+    """What each rule but the last is held against, by the rule's name."""
+    share = scores["effective_area"] / scores["intended_area"]
+    measured = {rule: column for rule, column in rules.items() if rule != _LAST_RULE}
+    columns = {rule: share if column == "effective_share" else scores[column] for rule, column in measured.items()}
+    return {rule: column.to_numpy(dtype=np.float64) for rule, column in columns.items()}
 
 
 def _first_broken(values: dict[str, NDArray[np.float64]], params: SelectParams) -> NDArray[np.object_]:
     """The name of the first rule each row breaks, empty where it breaks none."""
     broken = np.full(len(next(iter(values.values()))), "", dtype=object)
     for rule, value in values.items():
-        threshold = getattr(params, rule)
-        met = value >= threshold if rule.startswith("min_") else value <= threshold
-        broken[(broken == "") & ~met] = rule
+        broken[(broken == "") & ~meets(rule, value, params)] = rule
     return broken
 
 
 def _nearest_by_category(scores: pd.DataFrame, eligible: NDArray[np.bool_], threshold: float) -> NDArray[np.float64]:
     nearest = np.full(len(scores), np.nan)
-    rows = scores.reset_index(drop=True)[eligible].sort_values("index", kind="stable")
-    for _, group in rows.groupby("category", sort=False):
+    rows = scores[["category", "index", "descriptor"]].reset_index(drop=True)[eligible]
+    for _, group in rows.sort_values("index", kind="stable").groupby("category", sort=False):
         descriptors = np.stack(group["descriptor"].to_list()).astype(np.float64)
         nearest[group.index] = nearest_accepted(descriptors, threshold)
     return nearest
-
-
-def _squared_distances(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
-    norms = np.square(first).sum(axis=1)[:, None] + np.square(second).sum(axis=1)
-    return np.maximum(norms - 2 * first @ second.T, 0)
-
-
-def _verdict(sample_id: str, error: str, rule: str, value: float) -> Verdict:
-    if error:
-        return Verdict(sample_id, "failed", error=error)
-    return Verdict(sample_id, "rejected" if rule else "accepted", rule, float(value))

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from tasks.contracts import DefectoryError, ShardPlan
 from tasks.shards.files import ShardFiles, named_files, shard_files
+from tasks.shards.write import SCORES_SCHEMA
 
 _MARKER_ENDING = ".done.json"
 
@@ -94,7 +96,20 @@ def read_rows(root: Path, plan: ShardPlan, sample_ids: Iterable[str]) -> pa.Tabl
 
     Raises DefectoryError where the shard cannot be read.
     """
-    table = read_table(shard_files(root, plan).images)
+    return _rows_of(root, plan.name, sample_ids)
+
+
+def read_pictures(root: Path, samples: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """The rows of `IMAGES_SCHEMA` of some samples, a table with `sample_id` and `shard`, by `sample_id`.
+
+    Raises DefectoryError where a shard cannot be read.
+    """
+    tables = (_rows_of(root, str(shard), group["sample_id"]) for shard, group in samples.groupby("shard"))
+    return {row["sample_id"]: row for table in tables for row in table.to_pylist()}
+
+
+def _rows_of(root: Path, name: str, sample_ids: Iterable[str]) -> pa.Table:
+    table = read_table(named_files(root, name).images)
     return table.filter(pc.is_in(table["sample_id"], pa.array(sorted(sample_ids), pa.string())))
 
 
@@ -105,7 +120,6 @@ def _has_files(files: ShardFiles, marker: Marker) -> bool:
 
 
 def _scores_of(root: Path, name: str, columns: Sequence[str] | None) -> pa.Table:
-    table = read_table(named_files(root, name).scores, columns)
-    if columns is None:
-        table = table.drop_columns("logits")
+    wanted = [column for column in SCORES_SCHEMA.names if column != "logits"] if columns is None else columns
+    table = read_table(named_files(root, name).scores, wanted)
     return table.append_column("shard", pa.repeat(pa.scalar(name), len(table)))

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import pickle
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from scipy.special import rel_entr, softmax
 from skimage import data
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 from torch_fidelity.metric_isc import isc_features_to_metric
 
 from tasks.contracts import DefectoryError
 from tasks.quality.inception import confidence_and_entropy, inception_score, load_classifier, score_name
+from tasks.quality.inception_stream import InceptionScore, predictions_of
 from tasks.seeds import numpy_generator
 
 COFFEE_CUP, ESPRESSO = 968, 967
@@ -41,6 +44,35 @@ def test_the_seed_deals_the_images_to_the_splits() -> None:
     logits = np.random.default_rng(8).normal(0, 3, (60, 10))
     assert inception_score(logits, 6, seed=1) == inception_score(logits, 6, seed=1)
     assert inception_score(logits, 6, seed=1) != inception_score(logits, 6, seed=2)
+
+
+def all_at_once(logits: np.ndarray, splits: int, seed: int) -> tuple[float, float]:
+    """The score by its formula, with every logit in memory."""
+    order = numpy_generator(seed).permutation(len(logits))
+    bounds = [number * len(logits) // splits for number in range(splits + 1)]
+    scores = []
+    for start, stop in pairwise(bounds):
+        given = softmax(logits[order[start:stop]].astype(np.float64), axis=1)
+        scores.append(np.exp(rel_entr(given, given.mean(axis=0)).sum(axis=1).mean()))
+    return float(np.mean(scores)), float(np.std(scores))
+
+
+@pytest.mark.parametrize("block", [1, 7, 64, 103, 500])
+def test_the_score_of_a_stream_is_that_of_all_logits_for_any_size_of_block(block: int) -> None:
+    logits = np.random.default_rng(8).normal(0, 30, (103, 40)).astype(np.float16)
+    score = InceptionScore(103, splits=4, seed=4)
+    for start in range(0, 103, block):
+        score.add(predictions_of(logits[start : start + block]))
+    assert score.result() == pytest.approx(all_at_once(logits, 4, 4), rel=1e-9, abs=1e-9)
+
+
+def test_a_stream_of_too_few_or_too_many_images_has_no_score() -> None:
+    score = InceptionScore(3, splits=1, seed=0)
+    score.add(predictions_of(np.zeros((2, 10))))
+    with pytest.raises(DefectoryError, match="of 3 images was given 2"):
+        score.result()
+    with pytest.raises(DefectoryError, match="of 3 images was given 4"):
+        score.add(predictions_of(np.zeros((2, 10))))
 
 
 def test_more_splits_than_images_is_an_error_that_says_both() -> None:

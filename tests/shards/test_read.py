@@ -6,7 +6,7 @@ import pytest
 from tasks.contracts import DefectoryError
 from tasks.shards.encode import decode_image, decode_mask, sha256
 from tasks.shards.files import shard_files
-from tasks.shards.read import done_shards, read_logits, read_rows, read_scores
+from tasks.shards.read import done_shards, read_logits, read_pictures, read_rows, read_scores
 from tasks.shards.write import SCORES
 from tests.factories import Workspace, make_candidate, make_params, make_workspace
 
@@ -69,3 +69,12 @@ def test_nothing_to_read_and_a_broken_file_are_named(tmp_path: Path) -> None:
     files.scores.write_bytes(b"rubbish")
     with pytest.raises(DefectoryError, match=r"00000\.scores\.parquet: cannot be read.*verify"):
         read_scores(workspace.candidates)
+
+
+def test_pictures_of_samples_of_several_shards_are_found_by_name(workspace: Workspace) -> None:
+    scores = read_scores(workspace.candidates).set_index("sample_id", drop=False)
+    wanted = scores.loc[["mono-000004", "poly-000000"]].reset_index(drop=True)
+    pictures = read_pictures(workspace.candidates, wanted)
+    assert set(pictures) == {"mono-000004", "poly-000000"}
+    for name, row in pictures.items():
+        assert sha256(row["image"]) == scores.loc[name, "image_sha256"]
