@@ -93,7 +93,8 @@ def find_leaks(inputs: Inputs, synthetic: Sequence[Example] = (), near_duplicate
         seen = [each for each in trained if each.image_id in members]
         ours = [image for image in tested if image.category == category]
         if ours and seen:
-            mean = np.stack([descriptor_of(image.image) for image in [*ours, *seen]]).mean(axis=0)
+            pictures = [*(image.image for image in ours), *(each.image for each in seen)]
+            mean = np.stack([descriptor_of(picture) for picture in pictures]).mean(axis=0)
             found += _near(ours, [*seen, *painted], mean, near_duplicate_distance)
             found += _crops(ours, [*seen, *painted])
             found += _same_parts(ours, seen)
