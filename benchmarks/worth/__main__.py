@@ -44,7 +44,7 @@ MIXES = {
         "inpaint_lora",
     ),
 }
-"""The datasets under test: all systems, and those that learn from the few real defects; said before any was measured."""
+"""The datasets under test: all systems, and those that learn from the few real defects."""
 _RIVALS = ("single", "baseline", "real")
 
 

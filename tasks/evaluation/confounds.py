@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import cycle
 
 import numpy as np
 from scipy.ndimage import binary_dilation, convolve
@@ -56,16 +57,21 @@ class Confound:
 def find_confounds(arms: Sequence[Arm], test: TestSet) -> list[Confound]:
     """Shifts between the normals that all arms share and those of the test set, then each arm's shortcuts.
 
-    Sets that are too small to say so are not told apart.
+    Masks lie where the object is, so what is outside them is not the average picture: normals are measured under the
+    masks of the images that they are compared with. Sets that are too small to say so are not told apart.
     """
     if not arms:
         return []
-    normals = [statistics_of(example) for example in arms[0].normals]
+    normals = arms[0].normals
     tested = [statistics_of(example) for example in test.examples if not example.defective]
-    found = list(_apart("train normals", normals, "test normals", tested, shifted=True))
+    trained = [statistics_of(example) for example in normals]
+    found = list(_apart("train normals", trained, "test normals", tested, shifted=True))
     for arm in arms:
-        painted = [statistics_of(example) for example in arm.defects if _has_outside(example)]
-        found += _apart("train normals", normals, f"defective images of arm {arm.name!r}", painted, shifted=False)
+        painted = [example for example in arm.defects if _has_outside(example)]
+        masked = [replace(example, mask=other.mask) for example, other in zip(normals, cycle(painted), strict=False)]
+        own = [statistics_of(example) for example in painted]
+        alike = [statistics_of(example) for example in masked]
+        found += _apart("train normals", alike, f"defective images of arm {arm.name!r}", own, shifted=False)
     return found
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 
 from tasks.evaluation.available import IMAGE_METRICS, PIXEL_METRICS
+from tasks.evaluation.confounds import Confound
 from tasks.evaluation.evaluation import Evaluation
 from tasks.evaluation.figures import Figures
 from tasks.evaluation.intervals import Interval
@@ -34,14 +36,15 @@ def markdown(evaluation: Evaluation, params: EvaluateParams) -> str:
     """The section of one category."""
     parts = [f"## {evaluation.category}", _test_set(evaluation, params)]
     parts += list(evaluation.limitations)
-    parts += [f"- {found.sentence}" for found in evaluation.confounds]
+    parts += ["\n".join(_confounds(evaluation.confounds))]
     for verdict in evaluation.verdicts:
         figures = [each for each in evaluation.figures if each.detector == verdict.detector or each.role == "floor"]
         parts += _detector(verdict, _once(figures))
     for tier in sorted({each.tier for each in evaluation.accuracies}):
         parts += _accuracies([each for each in evaluation.accuracies if each.tier == tier])
     if evaluation.difficulties:
-        parts += ["### Tier 0: validity and difficulty", *(f"- {each.sentence}" for each in evaluation.difficulties)]
+        parts.append("### Tier 0: validity and difficulty")
+        parts.append("\n".join(f"- {each.sentence}" for each in evaluation.difficulties))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -52,6 +55,13 @@ def _test_set(evaluation: Evaluation, params: EvaluateParams) -> str:
         f"photographs ({types or 'none'}) that no generator has seen, at {params.image_size} px. Means of "
         f"{params.seeds} trainings, their last state; in brackets the {params.level:.0%} interval over test images."
     )
+
+
+def _confounds(found: Sequence[Confound]) -> Iterator[str]:
+    """A line a pair of sets."""
+    for (first, second), group in groupby(found, key=lambda each: (each.first, each.second)):
+        statistics = ", ".join(f"{each.statistic} ({each.auroc:.2f})" for each in group)
+        yield f"- {first} and {second} can be told apart without looking at the masks, by (AUROC) {statistics}"
 
 
 def _detector(verdict: Verdict, figures: Sequence[Figures]) -> Iterator[str]:

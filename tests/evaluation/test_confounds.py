@@ -64,6 +64,17 @@ def test_an_arm_whose_images_are_smoother_is_named_but_refuses_nothing(noise: fl
     assert not refuses_winner(found)
 
 
+def test_masks_on_the_dark_part_of_an_object_are_no_difference_outside_them() -> None:
+    def part(example: Example) -> Example:
+        image = example.image.copy()
+        image[8:24, 8:24] //= 3
+        return replace(example, image=image)
+
+    normals = tuple(map(part, some(40, 1)))
+    painted = tuple(replace(part(defect), defect_type="hole") for defect in some(30, 2, defect=True))
+    assert find_confounds([arm(normals, painted)], TestSet(tuple(map(part, some(30, 3))))) == []
+
+
 def test_small_samples_raise_no_alarm() -> None:
     assert find_confounds([arm(some(40, 1, light=0.5))], TestSet(some(2, 3))) == []
     assert find_confounds([arm(some(40, 1))], TestSet(())) == []
