@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,14 +23,13 @@ from tasks.contracts import DefectoryError
 from tasks.evaluation import memory_bank
 from tasks.evaluation.contracts import Arm, Example
 from tasks.evaluation.examples import Photographs
+from tasks.evaluation.parents import nearest_normals
 from tasks.evaluation.validity import Validity, validity_of
 from tasks.evaluation_params import EvaluateParams
 from tasks.progress import Report
 
 _HELD_OUT = 5
 """One normal image in so many is scored and not remembered."""
-_LOOKED_AT = 32
-"""Pixels a side by which images are compared, at least."""
 _FEWEST = 5
 """Synthetic defects from which on anything is said of their difficulty."""
 _CLEARLY = 2 / 3
@@ -121,25 +119,6 @@ def hold_out(normals: Sequence[Example]) -> tuple[tuple[Example, ...], tuple[Exa
         tuple(example for example in normals if example.example_id not in held_out),
         tuple(example for example in normals if example.example_id in held_out),
     )
-
-
-def nearest_normals(defects: Sequence[Example], normals: Sequence[Example]) -> list[str]:
-    """The id of the normal image from which each defect's image differs least outside its mask, by mean grey level.
-
-    That is the photograph it was painted on, where there is one. Every so many pixels are looked at.
-    """
-    known = np.stack([_thinned(normal.image) for normal in normals]).astype(np.int16)
-    found = []
-    for defect in defects:
-        outside = np.ones(known.shape[1:3], bool) if defect.mask is None else ~_thinned(defect.mask)
-        differences = np.abs(known[:, outside] - _thinned(defect.image)[outside].astype(np.int16))
-        found.append(normals[int(differences.mean(axis=(1, 2)).argmin())].example_id)
-    return found
-
-
-def _thinned(picture: NDArray[Any]) -> NDArray[Any]:
-    step = max(1, len(picture) // _LOOKED_AT)
-    return picture[::step, ::step]
 
 
 def _scores(bank: memory_bank.MemoryBank, examples: Sequence[Example]) -> Scores:

@@ -16,8 +16,8 @@ from tasks.contracts import Image
 from tasks.evaluation.contracts import Example
 from tasks.params import SelectParams
 from tasks.quality.descriptor import describe
+from tasks.quality.nearest import nearest_accepted
 from tasks.quality.perceptual import shared_lpips
-from tasks.quality.select import nearest_accepted
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torchmetrics import Metric
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
 from torchvision.models.feature_extraction import create_feature_extractor
@@ -71,9 +72,10 @@ def kid_of(generated: Features, real: Features, seed: int, subsets: int = 100) -
         metric = KernelInceptionDistance(
             feature=_Given(real.shape[1]), subsets=subsets, subset_size=min(fewest // 2, _LARGEST_SUBSET)
         )
+    _show(metric, generated, real)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(seed, "kid"))
-        mean, deviation = _measured(metric, generated, real)
+        mean, deviation = metric.compute()
     return float(mean), float(deviation)
 
 
@@ -89,15 +91,13 @@ def fid_of(generated: Features, real: Features) -> float:
             f"{len(real)} real: with fewer its estimate says more about their number than about them; use KID"
         )
     metric = FrechetInceptionDistance(feature=_Given(length)).set_dtype(torch.float64)
-    return float(_measured(metric, generated, real))
+    _show(metric, generated, real)
+    return float(metric.compute())
 
 
-def _measured(
-    metric: KernelInceptionDistance | FrechetInceptionDistance, generated: Features, real: Features
-) -> Tensor | tuple[Tensor, Tensor]:
+def _show(metric: Metric, generated: Features, real: Features) -> None:
     for rows, is_real in ((real, True), (generated, False)):
         metric.update(torch.from_numpy(np.asarray(rows, dtype=np.float64)), real=is_real)
-    return metric.compute()
 
 
 class _Given(nn.Module):

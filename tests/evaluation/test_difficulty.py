@@ -9,8 +9,9 @@ import pytest
 
 from tasks.contracts import DefectoryError
 from tasks.evaluation.contracts import Arm, Example, TestSet
-from tasks.evaluation.difficulty import Difficulty, auroc, compare, difficulties_of, hold_out, nearest_normals
+from tasks.evaluation.difficulty import Difficulty, auroc, compare, difficulties_of, hold_out
 from tasks.evaluation.examples import Photographs
+from tasks.evaluation.parents import nearest_normals
 from tasks.evaluation.validity import validity_of
 from tasks.evaluation_params import EvaluateParams
 from tests.evaluation.planted import SIZE, defect, disc, ignore, normal, texture
