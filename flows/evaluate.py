@@ -24,15 +24,12 @@ from tasks.evaluation.contracts import SyntheticSet
 from tasks.evaluation.evaluation import evaluate as evaluate_category
 from tasks.evaluation.examples import RELEASE, photographs_of, released
 from tasks.evaluation.outcome import REPORT, write_outcome
-from tasks.evaluation.painted import painted_by
+from tasks.evaluation.painted import BASELINES, painted_by
 from tasks.inputs.store import Inputs, read_inputs
 from tasks.masks.pseudo_store import PSEUDO_MASKS
 from tasks.params import Params, load_params
 from tasks.products import marker_of
 from tasks.quality.scores import Scorer
-
-BASELINES = ("cutpaste", "crop_paste", "draem")
-"""What anybody can have in milliseconds an image: the systems without a network."""
 
 
 @flow(name="evaluate", persist_result=False)

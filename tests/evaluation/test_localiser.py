@@ -85,7 +85,7 @@ def test_types_and_origins_are_drawn_in_equal_shares() -> None:
 
 
 def test_an_arm_that_it_cannot_learn_from_is_named() -> None:
-    with pytest.raises(DefectoryError, match="arm discs.*12 and 0.*memory bank"):
+    with pytest.raises(DefectoryError, match=r"arm discs.*12 and 0.*memory bank"):
         fitted(arm(defects=0))
     unmasked = replace(arm(), defects=(replace(defective(1), mask=None),))
     with pytest.raises(DefectoryError, match="part/dent/1 is defective and has no mask"):
