@@ -88,16 +88,43 @@ def verify(params: ParamsOption = PARAMS, root: RootOption = ROOT) -> None:
 
 
 @app.command()
+def remake(
+    sample_id: Annotated[str, typer.Argument(help="A released sample, as the manifest names it.")],
+    params: ParamsOption = PARAMS,
+    root: RootOption = ROOT,
+    out: Annotated[Path | None, typer.Option(help="Where to write it (.webp); its mask goes beside it.")] = None,
+) -> None:
+    """Make one released image again from its row of the manifest, and compare the bytes."""
+    from flows.remake import remake_here
+
+    raise typer.Exit(run_to_status(lambda: remake_here(sample_id, params, root, out)))
+
+
+@app.command()
 def pull(
     tag: Annotated[str, typer.Argument(help="The version.")],
     destination: Annotated[Path, typer.Argument(help="A new or empty folder.")],
     repo: Annotated[str, typer.Option(help="A folder or an address of the dataset's repository.")] = ".",
     endpoint: Annotated[str | None, typer.Option(help="The store's address, where it differs here.")] = None,
+    category: Annotated[list[str] | None, typer.Option(help="Of this category only; repeatable.")] = None,
 ) -> None:
-    """Bring a published version into a fresh folder."""
+    """Bring a published version, or some categories of it, into a fresh folder."""
     from flows import versions
 
-    raise typer.Exit(run_to_status(lambda: versions.pull_here(tag, repo, destination, endpoint)))
+    raise typer.Exit(run_to_status(lambda: versions.pull_here(tag, repo, destination, endpoint, category or ())))
+
+
+@app.command()
+def diff(
+    before: Annotated[str, typer.Argument(help="A version, or a release's folder.")],
+    after: Annotated[str, typer.Argument(help="The same, of the later one.")],
+    repo: Annotated[str, typer.Option(help="A folder or an address of the dataset's repository.")] = ".",
+    out: Annotated[Path | None, typer.Option(help="A folder for sheets and the list of samples.")] = None,
+) -> None:
+    """Show what changed between two versions: counts, scores, rules, params, licences and samples."""
+    from flows.diff import diff_here
+
+    raise typer.Exit(run_to_status(lambda: diff_here(before, after, repo, out)))
 
 
 @app.command()

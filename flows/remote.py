@@ -7,7 +7,7 @@ wrong. Why not trust the push: dvc counts what it believes to have sent; a tag m
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,10 +36,11 @@ class RemoteCheck:
 
 
 @dataclass(frozen=True)
-class _Expected:
+class Expected:
     """An object that a version needs."""
 
     name: str
+    """Of the version's file, relative to the repository."""
     key: str
     md5: str
     size: int | None
@@ -47,19 +48,25 @@ class _Expected:
     listing_key: str
 
 
-def check_remote(store: Store, outputs: Iterable[LockedOutput], repo: Path | None = None) -> RemoteCheck:
+def check_remote(
+    store: Store,
+    outputs: Iterable[LockedOutput],
+    repo: Path | None = None,
+    wanted: Callable[[str], bool] = lambda name: True,
+) -> RemoteCheck:
     """Compare every object of the outputs with the store: there, of the right size, with the right MD5.
 
     The MD5 is the ETag of an object sent in one part; where the ETag is something else, the bytes are read.
     Of an object sent in several parts the size is compared, with the file below `repo` where there is one.
+    Files whose name `wanted` refuses are left out.
     """
     listing = store.listing(CONTENT)
-    expected: dict[str, _Expected] = {}
+    expected: dict[str, Expected] = {}
     for output in outputs:
-        whole = _Expected(f"{output.path} (its listing)", _key(output.md5), output.md5[:32], None, _key(output.md5))
+        whole = Expected(f"{output.path} (its listing)", _key(output.md5), output.md5[:32], None, _key(output.md5))
         expected[whole.key] = whole
         if not _trouble(store, listing, whole):
-            expected |= {item.key: item for item in _files_of(store, output, repo)}
+            expected |= {item.key: item for item in files_of(store, output, repo) if wanted(item.name)}
     troubles = ((item, _trouble(store, listing, item)) for item in expected.values())
     problems = [
         Problem(f"{item.name}: {item.key} {text}", tuple({item.key, item.listing_key} & listing.keys()))
@@ -85,15 +92,16 @@ def forget(store: Store, problems: Iterable[Problem]) -> None:
         store.delete(key)
 
 
-def _files_of(store: Store, output: LockedOutput, repo: Path | None) -> Iterator[_Expected]:
+def files_of(store: Store, output: LockedOutput, repo: Path | None = None) -> Iterator[Expected]:
+    """Every file of an output, as its listing in the store has it."""
     for entry in json.loads(store.read(_key(output.md5))):
         name = f"{output.path}/{entry['relpath']}"
         local = repo / name if repo else None
         size = local.stat().st_size if local and local.is_file() else None
-        yield _Expected(name, _key(entry["md5"]), entry["md5"], size, _key(output.md5))
+        yield Expected(name, _key(entry["md5"]), entry["md5"], size, _key(output.md5))
 
 
-def _trouble(store: Store, listing: dict[str, StoredObject], item: _Expected) -> str:
+def _trouble(store: Store, listing: dict[str, StoredObject], item: Expected) -> str:
     """What is the matter with an object; empty when nothing is."""
     stored = listing.get(item.key)
     if stored is None:

@@ -15,7 +15,7 @@ from flows.workspace import Workspace
 from tasks.arithmetic import fix_arithmetic
 from tasks.contracts import Candidate, DefectoryError, Failure, Image, Place, ShardPlan
 from tasks.diffusion.pretrained import prompt_of
-from tasks.inputs.store import read_inputs
+from tasks.inputs.store import Inputs, read_inputs
 from tasks.masks.draw import draw_mask
 from tasks.masks.learned import all_references
 from tasks.params import Params
@@ -31,16 +31,20 @@ STATIONS = ("masks", *MODEL_STATIONS, "pack")
 class Line:
     """What all stations share. No dataclass: Prefect would search one for futures with every task, networks and all."""
 
-    def __init__(self, params: Params, workspace: Workspace) -> None:
+    def __init__(self, params: Params, workspace: Workspace, inputs: Inputs | None = None) -> None:
+        """`inputs` are those of the workspace, where they have been read already."""
         fix_arithmetic(params)
         self.clock = Clock()
         self.params = params
         self.candidates = workspace.candidates
-        self.inputs = read_inputs(workspace.inputs)
+        self.inputs = inputs or read_inputs(workspace.inputs)
         self.references = all_references(self.inputs, workspace.models)
         self.portfolio = Portfolio(self.inputs, params, workspace.models)
-        self.plans = plan_shards(params, self.inputs, self.portfolio.sha256)
         self.opening_seconds = self.clock.elapsed
+
+    @cached_property
+    def plans(self) -> tuple[ShardPlan, ...]:
+        return plan_shards(self.params, self.inputs, self.portfolio.sha256)
 
     @cached_property
     def scorer(self) -> Scorer:

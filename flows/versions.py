@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from flows.publish import publish, verify
@@ -39,5 +40,7 @@ def verify_here(params: Path, root: Path) -> None:
     output.print(f"{len(plans)} shards of candidates and the release are whole")
 
 
-def pull_here(tag: str, repo: str, destination: Path, endpoint: str | None) -> None:
-    output.print(f"{tag} is in {pull(tag, repo, destination, endpoint)}", markup=False)
+def pull_here(tag: str, repo: str, destination: Path, endpoint: str | None, categories: Sequence[str]) -> None:
+    folder = pull(tag, repo, destination, endpoint, categories)
+    part = f", of {', '.join(sorted(set(categories)))} only" if categories else ""
+    output.print(f"{tag} is in {folder}{part}", markup=False)

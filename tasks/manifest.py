@@ -32,6 +32,9 @@ MANIFEST_SCHEMA = pa.schema(
         *((name, pa.string()) for name in ("license", "source")),
         ("nearest_real_lpips", pa.float64()),
         ("nearest_real_id", pa.string()),
+        ("dataset", pa.string()),
+        ("index", pa.int64()),
+        ("line_fingerprint", pa.string()),
     ]
 )
 
@@ -42,9 +45,10 @@ PART = b"defectory.categories"
 def build_manifest(accepted: pd.DataFrame) -> pa.Table:
     """The table of `MANIFEST_SCHEMA`.
 
-    `accepted` has the columns of the candidates' scores, `shard`, `nearest_lpips` and the two of the nearest real image,
-    in the order of category and index, in which the rows of a shard's file lie too. A distance is null where there is
-    nothing to be near to, and that to a real image where none was described.
+    `accepted` has the columns of the candidates' scores, `shard`, `nearest_lpips`, the two of the nearest real image
+    and `line_fingerprint`, in the order of category and index, in which the rows of a shard's file lie too. A distance
+    is null where there is nothing to be near to, and that to a real image where none was described. `line_fingerprint`
+    is of what the sample was made with (see `tasks.plan.line_fingerprint`), where `params_fingerprint` is of its shard.
     """
     stem = accepted["category"] + "/" + accepted["defect_type"] + "/" + accepted["sample_id"]
     columns = accepted.assign(

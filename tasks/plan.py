@@ -39,7 +39,7 @@ def plan_shards(params: Params, inputs: Inputs, model_sha256: str) -> tuple[Shar
     The fingerprint leaves out what acts after painting (`select`) and what the model's hash stands for, and takes
     the dataset's size only through the shard's own specs. It keeps `inputs`, for licences are no pixels.
     """
-    shared = _shared_fingerprint(params, inputs, model_sha256)
+    shared = line_fingerprint(params, inputs, model_sha256)
     size = params.dataset.shard_size
     by_category: dict[str, list[SampleSpec]] = {}
     for spec in plan_samples(params, inputs):
@@ -55,7 +55,8 @@ def _shard(category: str, number: int, specs: tuple[SampleSpec, ...], shared: st
     return ShardPlan(category, number, specs, fingerprint(shared, [asdict(spec) for spec in specs]))
 
 
-def _shared_fingerprint(params: Params, inputs: Inputs, model_sha256: str) -> str:
+def line_fingerprint(params: Params, inputs: Inputs, model_sha256: str) -> str:
+    """Of everything that touches a sample's bytes but its spec: two equal ones make the same image of one spec."""
     systems = [params.system(name) for name, _ in shares_of(params.paint.systems, "paint.systems")]
     blocks = (params.inputs, params.masks, params.paint, *systems, params.adapt, params.score)
     return fingerprint(

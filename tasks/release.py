@@ -26,6 +26,7 @@ from tasks.gate import check_release
 from tasks.manifest import build_manifest
 from tasks.metrics import build_metrics
 from tasks.params import Params
+from tasks.plan import line_fingerprint
 from tasks.quality.nearest_real import nearest_real, read_real_descriptors
 from tasks.quality.select import COPY_MEASURE, judge
 from tasks.report import build_report
@@ -132,7 +133,8 @@ def _read_warnings(path: Path) -> tuple[str, ...]:
 
 def _write(folder: Path, facts: Facts, inputs: Inputs, plans: Sequence[ShardPlan], candidates: Path) -> None:
     accepted = facts.judged[facts.judged["status"] == ACCEPTED]
-    manifest = build_manifest(accepted)
+    made_with = {model: line_fingerprint(facts.params, inputs, model) for model in accepted["model_sha256"].unique()}
+    manifest = build_manifest(accepted.assign(line_fingerprint=accepted["model_sha256"].map(made_with)))
     pack_shards(candidates, plans, manifest, folder / "images")
     write_atomic(folder / "manifest.parquet", encode_table(manifest))
     write_atomic(folder / "ledger.parquet", encode_table(build_ledger(facts.judged, facts.skipped)))

@@ -29,3 +29,16 @@ def key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> StoreKey:
     for name, value in KEY.environment().items():
         monkeypatch.setenv(name, value)
     return KEY
+
+
+@pytest.fixture(scope="session")
+def published(endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository with the two versions of `tests.two_versions`; for reading only."""
+    from tests.two_versions import publish_two
+
+    return publish_two(tmp_path_factory.mktemp("two"), endpoint)
+
+
+@pytest.fixture
+def two_versions(published: Path, key: StoreKey) -> Path:
+    return published

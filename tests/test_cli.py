@@ -21,7 +21,7 @@ from tasks.contracts import DefectoryError
 from tests import stand_in
 from tests.factory_fixtures import CATEGORIES, SAMPLES, write_params, write_photographs
 
-VERBS = ("plan", "run", "status", "resume", "release", "publish", "verify", "pull", "doctor", "up")
+VERBS = ("plan", "run", "status", "resume", "release", "publish", "verify", "pull", "diff", "remake", "doctor", "up")
 SECRET = "not-to-be-shown-1234"
 
 

@@ -26,8 +26,7 @@ COLUMNS = """
     sample_id category defect_type method split width height image_file_name mask_file_name shard row image_sha256
     mask_sha256 seed clean_id clean_sha256 reference_id mask_source intended_area effective_area strength prompt
     model_sha256 params_fingerprint lpips_to_clean nearest_lpips outside_max_abs class_confidence class_entropy
-    seconds license source
-    nearest_real_lpips nearest_real_id
+    seconds license source nearest_real_lpips nearest_real_id dataset index line_fingerprint
 """.split()  # noqa: SIM905
 
 
