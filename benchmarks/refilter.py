@@ -55,11 +55,12 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=10_000, help="of a category")
     parser.add_argument("--shard-size", type=int, default=100)
     parser.add_argument("--pictures", type=int, default=300, help="on which packing and the gate are measured")
-    parser.add_argument("--folder", type=Path, default=Path(".cache") / "benchmarks" / "refilter")
+    parser.add_argument("--folder", type=Path, default=Path(".cache") / "benchmarks")
     given = parser.parse_args()
-    shutil.rmtree(given.folder, ignore_errors=True)
+    folder = given.folder / "refilter"
+    shutil.rmtree(folder, ignore_errors=True)
     params, inputs = make_params(given.samples, given.shard_size), make_inputs(given.categories)
-    station, candidates = Stations(), given.folder / "candidates"
+    station, candidates = Stations(), folder / "candidates"
     plans = station("plan", lambda: plan_shards(params, inputs, "model"))
     print(f"  ({write_candidates(candidates, plans, inputs) / 1e9:.2f} GB of score files written, not counted)")
 
@@ -69,16 +70,16 @@ def main() -> None:
     judged = station("select", lambda: judge_candidates(scores, params, real))
     accepted = judged[judged["status"] == ACCEPTED].assign(line_fingerprint="")
     manifest = station("manifest", lambda: build_manifest(accepted))
-    write = partial(write_atomic, given.folder / "manifest.parquet")
+    write = partial(write_atomic, folder / "manifest.parquet")
     station("write manifest", lambda: write(encode_table(manifest)))
     ledger = partial(build_ledger, judged, ())
-    station("ledger", lambda: write_atomic(given.folder / "ledger.parquet", encode_table(ledger())))
+    station("ledger", lambda: write_atomic(folder / "ledger.parquet", encode_table(ledger())))
     total, computing = sum(station.seconds.values()), sum(station.computing.values())
     print(f"{len(judged)} candidates, {len(accepted)} accepted: {total:.1f} s, {computing:.1f} s computing")
 
     print("what a release does besides:")
     station(f"metrics, {LOGITS} classes", lambda: build_metrics(params, judged, 0, partial(read_logits, candidates)))
-    costs = seconds_a_sample(given.folder / "pictures", given.pictures)
+    costs = seconds_a_sample(folder / "pictures", given.pictures)
     for name, seconds in zip(("pack", "gate"), costs, strict=True):
         print(f"  {name:<22}{seconds * len(accepted):8.0f} s computing, scaled from {seconds * 1000:.2f} ms a sample")
     print_figure("refilter", total, f"s for {len(judged)} candidates", f"< {AIM:g}", total < AIM)
