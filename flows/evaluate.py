@@ -11,7 +11,6 @@ import time
 from pathlib import Path
 
 from prefect import flow
-from tasks.evaluation.leaks import refuse_leaks
 
 from flows.policy import device, station
 from flows.stage import run_stage
@@ -23,6 +22,7 @@ from tasks.contracts import TRAIN, DefectoryError
 from tasks.evaluation.contracts import SyntheticSet
 from tasks.evaluation.evaluation import evaluate as evaluate_category
 from tasks.evaluation.examples import RELEASE, photographs_of, released
+from tasks.evaluation.leaks import refuse_leaks
 from tasks.evaluation.outcome import REPORT, write_outcome
 from tasks.evaluation.painted import BASELINES, painted_by
 from tasks.inputs.store import Inputs, read_inputs
@@ -50,7 +50,7 @@ def run_arms(params: Params, workspace: Workspace) -> None:
     size = settings.image_size
     with progress() as report:
         ours = {name: released(workspace.release, name, size, settings.samples) for name in inputs.categories}
-        refuse_leaks(inputs, [example for examples in ours.values() for example in examples])
+        suspected = refuse_leaks(inputs, [example for examples in ours.values() for example in examples])
         scorer = Scorer(params.score, device())
         folder = _baselines_folder(workspace)
         baselines = {name: painted_by(name, inputs, params, folder, scorer, report) for name in _baselines(inputs)}
@@ -62,6 +62,7 @@ def run_arms(params: Params, workspace: Workspace) -> None:
                     SyntheticSet(RELEASE, "ours", ours[category]),
                     *(SyntheticSet(name, "baseline", made.get(category, ())) for name, made in baselines.items()),
                 ],
+                suspected,
                 settings,
                 workspace.evaluation_cache / "scores" / category,
                 report,

@@ -23,6 +23,7 @@ from tasks.arithmetic import fix_arithmetic
 from tasks.evaluation.contracts import SyntheticSet
 from tasks.evaluation.evaluation import Evaluation, evaluate
 from tasks.evaluation.examples import photographs_of
+from tasks.evaluation.leaks import Leak, refuse_leaks
 from tasks.evaluation.outcome import write_outcome
 from tasks.evaluation.painted import BASELINES, alone, painted_by
 from tasks.fitted import fitted_sha256
@@ -58,8 +59,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with progress() as report:
         inputs = read_or_build(params, given.params.parent, given.workspace / "data" / "inputs", report)
         painted = {name: _painted(name, inputs, params, given.workspace, report) for name in names}
+        suspected = refuse_leaks(inputs)
         evaluations = [
-            _evaluated(category, inputs, painted, params, given.workspace, report) for category in inputs.categories
+            _evaluated(category, inputs, painted, suspected, params, given.workspace, report)
+            for category in inputs.categories
         ]
     command = f"python -m benchmarks.worth --params {given.params.as_posix()} --workspace DIR"
     command += f" --systems {given.systems}" if given.systems else ""
@@ -69,7 +72,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _evaluated(
-    category: str, inputs: Inputs, painted: dict[str, ByCategory], params: Params, workspace: Path, report: Report
+    category: str,
+    inputs: Inputs,
+    painted: dict[str, ByCategory],
+    suspected: Sequence[Leak],
+    params: Params,
+    workspace: Path,
+    report: Report,
 ) -> Evaluation:
     made = {name: examples.get(category, ()) for name, examples in painted.items()}
     mixes = [
@@ -81,7 +90,7 @@ def _evaluated(
     ]
     photographs = photographs_of(inputs, category, workspace / "data" / "models", params.evaluate.image_size)
     folder = workspace / "worth" / "scores" / category
-    return evaluate(category, photographs, [*mixes, *alones], params.evaluate, folder, report)
+    return evaluate(category, photographs, [*mixes, *alones], suspected, params.evaluate, folder, report)
 
 
 def _painted(system: str, inputs: Inputs, params: Params, workspace: Path, report: Report) -> ByCategory:

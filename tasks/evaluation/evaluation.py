@@ -22,6 +22,7 @@ from tasks.evaluation.contracts import Arm, Detector, Scored, SyntheticSet, Test
 from tasks.evaluation.difficulty import Difficulty, difficulties_of
 from tasks.evaluation.examples import Photographs
 from tasks.evaluation.figures import Figures, figures_of
+from tasks.evaluation.leaks import Leak
 from tasks.evaluation.map_sheet import draw_maps
 from tasks.evaluation.scoring import score_arm
 from tasks.evaluation.type_accuracy import TypeAccuracy, accuracies_of
@@ -45,6 +46,8 @@ class Evaluation:
     metrics: tuple[str, ...]
     limitations: tuple[str, ...]
     """Why other metrics are missing."""
+    suspected: tuple[Leak, ...]
+    """What the training may have seen of the test images, without any proof."""
     confounds: tuple[Confound, ...]
     difficulties: tuple[Difficulty, ...]
     """Of the synthetic arms; empty without tier 0."""
@@ -60,11 +63,15 @@ def evaluate(
     category: str,
     photographs: Photographs,
     synthetic: Sequence[SyntheticSet],
+    suspected: Sequence[Leak],
     params: EvaluateParams,
     folder: Path,
     report: Report,
 ) -> Evaluation:
-    """Evaluate synthetic examples against one another and the real ones; `folder` keeps the detectors' scores."""
+    """Evaluate synthetic examples against one another and the real ones; `folder` keeps the detectors' scores.
+
+    `suspected` is what `leaks.refuse_leaks` has let pass.
+    """
     arms, test = arms_of(photographs, synthetic), photographs.test
     metrics, limitations = available(test)
     confounds = tuple(find_confounds(arms, test))
@@ -79,6 +86,7 @@ def evaluate(
         dict(Counter(example.defect_type for example in test.examples if example.defective)),
         metrics,
         limitations,
+        tuple(leak for leak in suspected if leak.test_id in {example.example_id for example in test.examples}),
         confounds,
         tuple(difficulties_of(made, photographs, params, report)) if 0 in params.tiers else (),
         tuple(result.figures for found in results.values() for result in found),

@@ -12,15 +12,17 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from scipy.ndimage import binary_dilation
 
-from tasks.contracts import TEST, TRAIN, DefectoryError, Image, InputImage
+from tasks.contracts import CLEAN, TEST, TRAIN, DefectoryError, Image, InputImage
 from tasks.evaluation.contracts import Example
 from tasks.inputs.crops import shared_pieces
 from tasks.inputs.duplicates import descriptor_of, near_between
+from tasks.inputs.normalise import fit_image
 from tasks.inputs.store import Inputs
 from tasks.params import InputsParams
 
-Kind = Literal["copy", "turned copy", "other exposure", "crop", "same part"]
+Kind = Literal["copy", "turned copy", "other exposure", "crop", "same part", "sister part"]
 
 _SAID: dict[Kind, str] = {
     "copy": "is the same file or has the same pixels as",
@@ -28,8 +30,13 @@ _SAID: dict[Kind, str] = {
     "other exposure": "shows the same part under another exposure or encoding as (descriptor distance {value:.3f})",
     "crop": "shares a piece of picture ({value:.0f} features in one place) with",
     "same part": "is in one group, so of one physical part, with",
+    "sister part": "has {value:.0f} features in the same places as, so may show the same part as or its neighbour,",
 }
 _NEAR = float(InputsParams.model_fields["near_duplicate_distance"].default)
+_FEATHERS = 16
+"""A mask's surroundings are taken out to this part of the side, in which a paste is blended."""
+_EQUAL = 0.99
+"""Share of equal pixels from which two images are one outside a mask."""
 _NAMED = 20
 """Leaks that an error lists."""
 
@@ -43,7 +50,12 @@ class Leak:
     """Of a clean twin, a reference or a synthetic image."""
     kind: Kind
     value: float
-    """Descriptor distance of a turned copy or other exposure, matched features of a crop, 0 otherwise."""
+    """Descriptor distance of a turned copy or other exposure, matched features of a crop or sister part, else 0."""
+
+    @property
+    def refuses(self) -> bool:
+        """A sister part does not: two wafers of one block share their grain, and not their defects."""
+        return self.kind != "sister part"
 
     @property
     def sentence(self) -> str:
@@ -58,11 +70,19 @@ class _Seen:
     image: Image
     sha256: str = ""
     group: str = ""
+    defective: bool = False
 
 
-def refuse_leaks(inputs: Inputs, synthetic: Sequence[Example], near_duplicate_distance: float = _NEAR) -> None:
-    """Raise DefectoryError naming the images and the kind of every leak; the one call of an evaluation."""
-    check_leaks(find_leaks(inputs, synthetic, near_duplicate_distance))
+def refuse_leaks(
+    inputs: Inputs, synthetic: Sequence[Example] = (), near_duplicate_distance: float = _NEAR
+) -> tuple[Leak, ...]:
+    """Raise DefectoryError naming the images and the kind of every leak; else what is merely suspected.
+
+    The one call of an evaluation.
+    """
+    found = find_leaks(inputs, synthetic, near_duplicate_distance)
+    check_leaks([leak for leak in found if leak.refuses])
+    return tuple(found)
 
 
 def check_leaks(leaks: Sequence[Leak]) -> None:
@@ -84,10 +104,12 @@ def find_leaks(inputs: Inputs, synthetic: Sequence[Example] = (), near_duplicate
 
     Files and pixels are compared across categories, all else within one; a synthetic image counts to every category.
     """
-    painted = [_Seen(example.example_id, example.image) for example in synthetic]
-    trained = [_Seen(i.image_id, i.image, i.sha256, i.group) for i in inputs.images if i.split == TRAIN]
+    painted = [_Seen(example.example_id, example.image, defective=True) for example in synthetic]
+    trained = [
+        _Seen(i.image_id, i.image, i.sha256, i.group, i.defect_type != CLEAN) for i in inputs.images if i.split == TRAIN
+    ]
     tested = [image for image in inputs.images if image.split == TEST]
-    found = [*_copies(tested, [*trained, *painted])]
+    found = [*_copies(tested, [*trained, *painted]), *_painted_over(tested, synthetic)]
     for category in inputs.categories:
         members = {image.image_id for image in inputs.images if image.category == category}
         seen = [each for each in trained if each.image_id in members]
@@ -108,6 +130,18 @@ def _copies(tested: Sequence[InputImage], seen: Sequence[_Seen]) -> Iterator[Lea
                 yield Leak(image.image_id, other.image_id, "copy", 0.0)
 
 
+def _painted_over(tested: Sequence[InputImage], synthetic: Sequence[Example]) -> Iterator[Leak]:
+    """A synthetic image equals its clean twin outside its mask: none may equal a test image there."""
+    for size in sorted({len(example.image) for example in synthetic}):
+        pictures = np.stack([fit_image(image.image, size, "squash") for image in tested])
+        for example in (each for each in synthetic if len(each.image) == size and each.mask is not None):
+            outside = ~binary_dilation(example.mask, iterations=size // _FEATHERS)
+            same = (pictures[:, outside] == example.image[outside]).all(axis=2).mean(axis=1) if outside.any() else ()
+            for image, share in zip(tested, same, strict=False):
+                if share > _EQUAL:
+                    yield Leak(image.image_id, example.example_id, "copy", 0.0)
+
+
 def _near(tested: Sequence[InputImage], seen: Sequence[_Seen], mean: np.ndarray, distance: float) -> Iterator[Leak]:
     ones = np.stack([descriptor_of(image.image) for image in tested])
     others = np.stack([descriptor_of(each.image) for each in seen])
@@ -120,8 +154,15 @@ def _near(tested: Sequence[InputImage], seen: Sequence[_Seen], mean: np.ndarray,
 
 
 def _crops(tested: Sequence[InputImage], seen: Sequence[_Seen]) -> Iterator[Leak]:
-    for piece in shared_pieces([image.image for image in tested], [each.image for each in seen]):
-        yield Leak(tested[piece.tested].image_id, seen[piece.trained].image_id, "crop", float(piece.votes))
+    """Only where one of the two is defective: that two clean images share a piece gives no defect away."""
+    defects = [each for each in seen if each.defective]
+    for ones, others in (
+        ([image for image in tested if image.defect_type != CLEAN], seen),
+        ([image for image in tested if image.defect_type == CLEAN], defects),
+    ):
+        for piece in shared_pieces([image.image for image in ones], [each.image for each in others]):
+            kind: Kind = "sister part" if piece.in_pose else "crop"
+            yield Leak(ones[piece.tested].image_id, others[piece.trained].image_id, kind, float(piece.votes))
 
 
 def _same_parts(tested: Sequence[InputImage], seen: Sequence[_Seen]) -> Iterator[Leak]:

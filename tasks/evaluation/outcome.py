@@ -42,6 +42,7 @@ def _plain(evaluation: Evaluation) -> dict[str, Any]:
     return {
         "test": {"normal": evaluation.test_normals, **evaluation.test_defects},
         "limitations": list(evaluation.limitations),
+        "suspected_leaks": [leak.sentence for leak in evaluation.suspected],
         "confounds": [found.sentence for found in evaluation.confounds],
         "difficulty": {each.arm: each.sentence for each in evaluation.difficulties},
         "figures": [_figures(each) for each in evaluation.figures],

@@ -36,6 +36,7 @@ def markdown(evaluation: Evaluation, params: EvaluateParams) -> str:
     """The section of one category."""
     parts = [f"## {evaluation.category}", _test_set(evaluation, params)]
     parts += list(evaluation.limitations)
+    parts += ["\n".join(f"- Suspected: {leak.sentence}" for leak in evaluation.suspected)]
     parts += ["\n".join(_confounds(evaluation.confounds))]
     for verdict in evaluation.verdicts:
         figures = [each for each in evaluation.figures if each.detector == verdict.detector or each.role == "floor"]

@@ -64,6 +64,8 @@ class SharedPiece:
     """Pixels of the trained image to one of the tested image."""
     agreement: float
     """Correlation in [-1, 1] of the details."""
+    in_pose: bool
+    """Whether the frame stays where it is, as in two photographs of like parts: then nothing was cut out."""
 
 
 @dataclass(frozen=True)
@@ -139,11 +141,14 @@ def _pieces(
         if not motion or explained is None or not _is_copying(motion):
             continue
         points = np.unique(here[explained], axis=0)
+        in_pose = _in_pose(motion)
         # In one pose, products look alike: only their peculiarities, less what all share, may then agree.
-        usual = shared if _in_pose(motion) else np.zeros_like(shared)
+        usual = shared if in_pose else np.zeros_like(shared)
         agreement = _agreement(grey, greys[owner], usual, motion, points)
-        if len(points) >= (_LEAST_VOTES if agreement >= _AGREEMENT else _SURE_VOTES):
-            yield SharedPiece(position, int(owner), len(points), float(motion.scale), agreement)
+        # And they share a mould's marks, so that a few votes say nothing.
+        enough = _LEAST_VOTES if agreement >= _AGREEMENT and not in_pose else _SURE_VOTES
+        if len(points) >= enough:
+            yield SharedPiece(position, int(owner), len(points), float(motion.scale), agreement, in_pose)
 
 
 def _votes(own: _Features, pool: _Features) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

@@ -31,12 +31,9 @@ def arm(defects: int = 12, name: str = "discs") -> Arm:
     return Arm(name, "ours", tuple(map(normal, range(12))), tuple(map(defective, range(defects))))
 
 
-def test_set(count: int = 6, first: int = 100) -> TestSet:
+def held_out(count: int = 6, first: int = 100) -> TestSet:
     numbers = range(first, first + count)
     return TestSet((*map(normal, numbers), *map(defective, numbers)))
-
-
-test_set.__test__ = False  # type: ignore[attr-defined]
 
 
 def _surface(seed: int, side: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:

@@ -9,7 +9,7 @@ import numpy as np
 from tasks.evaluation.arms import ALL_REAL, FEW_REAL, NORMALS, SHUFFLED, arms_of
 from tasks.evaluation.contracts import Arm, SyntheticSet, TestSet
 from tasks.evaluation.examples import Photographs
-from tests.evaluation.pictures import defective, normal, test_set
+from tests.evaluation.pictures import defective, held_out, normal
 
 NORMAL = tuple(normal(number) for number in range(4))
 REAL = tuple(defective(number) for number in range(3))
@@ -25,7 +25,7 @@ def arms(photographs: Photographs) -> dict[str, list[Arm]]:
 
 
 def test_every_arm_has_the_same_normal_images() -> None:
-    made = arms(Photographs(NORMAL, REAL, test_set()))
+    made = arms(Photographs(NORMAL, REAL, held_out()))
     assert set(made) == {"ours", "pasted", FEW_REAL, f"{FEW_REAL} + ours", SHUFFLED, NORMALS, ALL_REAL}
     assert all(arm.normals == NORMAL for parts in made.values() for arm in parts)
     assert made[f"{FEW_REAL} + ours"][0].defects == REAL + OURS.examples
@@ -33,18 +33,18 @@ def test_every_arm_has_the_same_normal_images() -> None:
 
 
 def test_without_real_defects_their_arms_are_left_out() -> None:
-    normals_alone = TestSet(tuple(example for example in test_set().examples if not example.defective))
+    normals_alone = TestSet(tuple(example for example in held_out().examples if not example.defective))
     assert set(arms(Photographs(NORMAL, (), normals_alone))) == {"ours", "pasted", SHUFFLED, NORMALS}
 
 
 def test_an_empty_set_is_no_arm() -> None:
-    made = arms_of(Photographs(NORMAL, REAL, test_set()), [replace(OURS, examples=()), PASTED])
+    made = arms_of(Photographs(NORMAL, REAL, held_out()), [replace(OURS, examples=()), PASTED])
     assert "ours" not in {arm.name for arm in made}
     assert SHUFFLED not in {arm.name for arm in made}
 
 
 def test_no_shuffled_mask_stays_with_its_image() -> None:
-    (control,) = arms(Photographs(NORMAL, REAL, test_set()))[SHUFFLED]
+    (control,) = arms(Photographs(NORMAL, REAL, held_out()))[SHUFFLED]
     for before, after in zip(OURS.examples, control.defects, strict=True):
         assert np.array_equal(before.image, after.image)
         assert not np.array_equal(before.mask, after.mask)  # type: ignore[arg-type]
@@ -63,5 +63,5 @@ def test_the_ceiling_is_tested_on_objects_it_has_not_seen() -> None:
 
 
 def test_without_masks_in_the_test_set_there_is_no_ceiling() -> None:
-    unmasked = [replace(example, mask=None) for example in test_set().examples]
+    unmasked = [replace(example, mask=None) for example in held_out().examples]
     assert ALL_REAL not in arms(Photographs(NORMAL, REAL, TestSet(tuple(unmasked))))

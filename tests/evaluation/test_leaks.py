@@ -78,13 +78,18 @@ def test_a_piece_of_a_test_image_pasted_into_a_train_image_is_a_crop() -> None:
     tested = next(image for image in ours if image.split == TEST)
     other = ours[0].image.copy()
     other[10:90, 40:120] = tested.image[40:120, 20:100]
-    planted = replace(ours[0], image_id="poly/crack/planted", image=other, sha256="planted", group="planted")
-    # Without the third cell: it and the tested one are of one crystal and share their grains, which is a leak too.
+    fields = {"image_id": "poly/crack/planted", "defect_type": "crack", "sha256": "planted", "group": "planted"}
+    planted = replace(ours[0], image=other, **fields)
     leaks = find_leaks(Inputs((*ours[:2], tested, planted), (), "0"))
     assert kinds(leaks) == [(tested.image_id, "poly/crack/planted", "crop")]
-    assert kinds(find_leaks(Inputs((ours[2], ours[1], tested), (), "0"))) == [
-        (tested.image_id, ours[2].image_id, "crop")
-    ]
+
+
+def test_cells_of_one_crystal_are_suspected_and_not_refused() -> None:
+    cells = make_inputs(128, ("mono", "poly"), cleans=3)
+    ours = [image for image in cells.images if image.category == "poly"]
+    tested = next(image for image in ours if image.split == TEST)
+    suspected = refuse_leaks(Inputs((replace(ours[2], defect_type="crack"), ours[1], tested), (), "0"))
+    assert kinds(list(suspected)) == [(tested.image_id, ours[2].image_id, "sister part")]
 
 
 def test_two_exposures_of_one_part_by_its_group(tmp_path: Path) -> None:
@@ -101,6 +106,16 @@ def test_one_file_is_a_copy_whatever_became_of_its_pixels(tmp_path: Path) -> Non
 
 def test_a_synthetic_image_painted_on_a_test_image_is_named() -> None:
     image = TESTED.image.copy()
-    image[60:68, 40:70] = 10
+    mask = np.zeros((128, 128), bool)
+    mask[60:68, 40:70] = True
+    image[mask] = 10
     with pytest.raises(DefectoryError, match="mono-000007"):
-        refuse_leaks(CLEAN_CELLS, [Example("mono-000007", image, "crack", np.ones((128, 128), bool))])
+        refuse_leaks(CLEAN_CELLS, [Example("mono-000007", image, "crack", mask)])
+
+
+def test_a_synthetic_image_painted_on_a_train_image_is_none() -> None:
+    twin = next(image for image in CLEAN_CELLS.images if image.split == TRAIN)
+    mask = np.zeros((128, 128), bool)
+    mask[60:68, 40:70] = True
+    image = np.where(mask[..., None], 10, twin.image).astype(np.uint8)
+    assert refuse_leaks(CLEAN_CELLS, [Example("mono-000007", image, "crack", mask)]) == ()

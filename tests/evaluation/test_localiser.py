@@ -14,7 +14,7 @@ from tasks.evaluation.contracts import Arm
 from tasks.evaluation.exact import image_metrics, pixel_metrics
 from tasks.evaluation.examples import shuffled
 from tasks.evaluation_params import EvaluateParams, LocaliserParams
-from tests.evaluation.pictures import arm, defective, normal, test_set
+from tests.evaluation.pictures import arm, defective, held_out, normal
 
 PARAMS = EvaluateParams(image_size=64, localiser=LocaliserParams(width=4, steps=60, batch_size=4, learning_rate=3e-3))
 
@@ -33,7 +33,7 @@ def model() -> localiser.SegmentationUNet:
 
 
 def test_it_finds_defects_that_it_has_not_seen(model: localiser.SegmentationUNet) -> None:
-    test = test_set()
+    test = held_out()
     scored = localiser.score(model, test.images)
     assert test.masks is not None
     assert pixel_metrics(scored.maps, test.masks)["pixel_ap"] > 0.8
@@ -42,21 +42,21 @@ def test_it_finds_defects_that_it_has_not_seen(model: localiser.SegmentationUNet
 
 def test_shuffled_masks_teach_it_nothing() -> None:
     control = replace(arm(), defects=shuffled(arm().defects))
-    test = test_set()
+    test = held_out()
     assert test.masks is not None
     scored = localiser.score(fitted(control), test.images)
     assert pixel_metrics(scored.maps, test.masks)["pixel_ap"] < 0.4
 
 
 def test_the_same_seed_gives_the_same_scores_and_another_seed_others(model: localiser.SegmentationUNet) -> None:
-    images = test_set().images
+    images = held_out().images
     maps = localiser.score(model, images).maps
     assert np.array_equal(localiser.score(fitted(arm()), images).maps, maps)
     assert not np.array_equal(localiser.score(fitted(arm(), seed=1), images).maps, maps)
 
 
 def test_an_images_scores_do_not_depend_on_those_beside_it(model: localiser.SegmentationUNet) -> None:
-    images = test_set().images
+    images = held_out().images
     together, alone = localiser.score(model, images), localiser.score(model, images[3:4])
     assert np.array_equal(together.maps[3], alone.maps[0])
     assert together.image_scores[3] == alone.image_scores[0]

@@ -14,7 +14,7 @@ from tasks.evaluation.contracts import Arm, Scored, TestSet
 from tasks.evaluation.scoring import score_arm
 from tasks.evaluation_params import EvaluateParams, ProbeParams
 from tasks.progress import Report
-from tests.evaluation.pictures import arm, defective, normal, test_set
+from tests.evaluation.pictures import arm, defective, held_out, normal
 
 PARAMS = EvaluateParams(image_size=64)
 
@@ -41,7 +41,7 @@ def detector() -> Counting:
 def scored(
     detector: Counting, folder: Path, parts: Sequence[Arm], params: EvaluateParams = PARAMS, seed: int = 0
 ) -> Scored:
-    return score_arm(parts, test_set(), ("probe", detector), params, seed, folder, lambda what, done, total: None)
+    return score_arm(parts, held_out(), ("probe", detector), params, seed, folder, lambda what, done, total: None)
 
 
 def test_a_kept_score_is_the_score_itself(detector: Counting, tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_a_torn_file_is_made_again(detector: Counting, tmp_path: Path) -> None:
 
 
 def test_a_defect_is_scored_by_the_part_that_has_not_seen_it(detector: Counting, tmp_path: Path) -> None:
-    test = test_set()
+    test = held_out()
     names = [example.example_id for example in test.examples if example.defective]
     parts = [
         replace(arm(2), unseen=frozenset(names[:1])),
@@ -99,6 +99,6 @@ def test_a_defect_is_scored_by_the_part_that_has_not_seen_it(detector: Counting,
 
 def test_the_test_set_is_part_of_what_is_kept(detector: Counting, tmp_path: Path) -> None:
     scored(detector, tmp_path, [arm()])
-    other = TestSet((*test_set().examples, defective(7)))
+    other = TestSet((*held_out().examples, defective(7)))
     score_arm([arm()], other, ("probe", detector), PARAMS, 0, tmp_path, lambda what, done, total: None)
     assert detector.trainings == 2
