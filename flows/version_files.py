@@ -77,12 +77,13 @@ def _of_tag(tag: str, repo: str) -> VersionFiles:
     os.environ.update(CHECKSUM_VARIABLES)  # for the S3 client that dvc brings, as in dvc's own processes
     from dvc.api import DVCFileSystem
     from dvc.exceptions import DvcException
+    from dvc.scm import SCMError
 
     logging.getLogger("dvc").setLevel(logging.CRITICAL)  # what it would say is in the errors
     try:
         files = DVCFileSystem(repo, rev=tag)
         settings = next((files.read_bytes(name) for name in (RESOLVED, "params.yaml") if files.exists(name)), b"{}")
-    except (DvcException, OSError) as error:
+    except (DvcException, SCMError, OSError) as error:
         raise DefectoryError(f"{repo}: the version {tag!r} cannot be read: {error}") from None
     return VersionFiles(tag, lambda path: files.open(f"{RELEASE}/{path}"), _without_copies(yaml.safe_load(settings)))
 

@@ -142,7 +142,6 @@ def test_only_what_is_needed_is_read(two_versions: Path, monkeypatch: pytest.Mon
 
 
 def test_a_clone_without_the_data_reads_them_from_the_store(two_versions: Path, tmp_path: Path) -> None:
-    """And what the store has lost is named."""
     clone = tmp_path / "clone"
     git(tmp_path, "clone", "--quiet", str(two_versions), clone.name)
     status, said = run_diff("cells-v1", "cells-v2", "--repo", str(clone))
@@ -157,6 +156,12 @@ def test_what_is_neither_a_tag_nor_a_release_is_named(two_versions: Path, tmp_pa
     status, said = run_diff(str(tmp_path), "cells-v1", "--repo", str(two_versions))
     assert status == FAILED
     assert "no release in this folder" in said
+
+
+def test_an_unknown_tag_of_an_address_is_one_line(two_versions: Path) -> None:
+    status, said = run_diff("cells-v9", "cells-v2", "--repo", two_versions.as_uri())
+    assert status == FAILED
+    assert "the version 'cells-v9' cannot be read: unknown Git revision" in said
 
 
 def test_a_folder_and_a_tag_can_be_compared_but_not_their_params(two_versions: Path) -> None:
