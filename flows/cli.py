@@ -69,6 +69,15 @@ def release(params: ParamsOption = PARAMS, root: RootOption = ROOT) -> None:
 
 
 @app.command()
+def evaluate(params: ParamsOption = PARAMS, root: RootOption = ROOT) -> None:
+    """Measure what the release is worth in training, beside what is free: minutes, or hours with tier 2."""
+    from flows.evaluate import evaluate as measure_worth
+    from flows.stage import recorded
+
+    raise typer.Exit(run_to_status(lambda: recorded(measure_worth, params, root, uses_model=False)))
+
+
+@app.command()
 def publish(
     tag: Annotated[str | None, typer.Option(help="The version's name; numbered where none is given.")] = None,
     repo: RepoOption = Path(),
