@@ -28,7 +28,7 @@ from tasks.evaluation.painted import BASELINES, painted_by
 from tasks.inputs.store import Inputs, read_inputs
 from tasks.masks.pseudo_store import PSEUDO_MASKS
 from tasks.params import Params, load_params
-from tasks.products import marker_of
+from tasks.products import file_sha256, marker_of
 from tasks.quality.scores import Scorer
 
 
@@ -69,7 +69,9 @@ def run_arms(params: Params, workspace: Workspace) -> None:
             )
             for category in inputs.categories
         ]
-    write_outcome(workspace.evaluation, f"What {params.dataset.name} is worth", evaluations, settings)
+    manifest = file_sha256(workspace.release / "manifest.parquet")
+    made_by = f"Of the release whose manifest has the SHA-256 {manifest}; made by `defectory evaluate`."
+    write_outcome(workspace.evaluation, f"What {params.dataset.name} is worth", made_by, evaluations, settings)
 
 
 def _baselines(inputs: Inputs) -> list[str]:

@@ -23,6 +23,10 @@ from tasks.store import Store
 from tasks.versions import RELEASE, LockedOutput, ReleaseDataset, locked_outputs, outputs_of
 
 
+_STAGE = "release"
+"""What a version needs. Its evaluation takes longer and is made when somebody asks: `dvc repro evaluate`."""
+
+
 @dataclass(frozen=True)
 class Publication:
     """What publishing came to."""
@@ -49,7 +53,7 @@ def publish(repo: Path, tag: str | None = None, announce: Callable[[str], None] 
     with clock.step("preflight"):
         store = preflight(repo, tag)
     with clock.step("dvc repro"):
-        dvc(repo, "repro")
+        dvc(repo, "repro", _STAGE)
     outputs = locked_outputs((repo / LOCK).read_text(encoding="utf-8"))
     with clock.step("verify"):
         name, is_new = name_version(repo, tag, _release_of(outputs))

@@ -13,6 +13,7 @@ from flows.evaluate import evaluate
 from flows.factory import factory
 from flows.server import embedded_server
 from tasks.contracts import DefectoryError
+from tasks.products import file_sha256
 from tests import stand_in
 from tests.factory_fixtures import CATEGORIES, hashes, write_params, write_photographs
 
@@ -38,7 +39,9 @@ def test_a_release_is_measured_and_measured_again_to_the_same_bytes(released: tu
     params, root = released
     evaluate(params, root)
     made = hashes(root / "evaluation")
-    figures = json.loads((root / "evaluation" / "figures.json").read_text())
+    content = json.loads((root / "evaluation" / "figures.json").read_text())
+    assert file_sha256(root / "release" / "manifest.parquet") in content["made_by"]
+    figures = content["categories"]
     assert sorted(figures) == sorted(CATEGORIES)
     for category in CATEGORIES:
         measured = {row["arm"]: row for row in figures[category]["figures"]}

@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     command = f"python -m benchmarks.worth --params {given.params.as_posix()} --workspace DIR"
     command += f" --systems {given.systems}" if given.systems else ""
     title = f"What the systems are worth on {params.dataset.name} ({hardware()})"
-    write_outcome(given.out / params.dataset.name, title, evaluations, params.evaluate, command)
+    write_outcome(given.out / params.dataset.name, title, f"`{command}`", evaluations, params.evaluate)
     _print(evaluations)
 
 

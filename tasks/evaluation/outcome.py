@@ -22,11 +22,14 @@ REPORT, FIGURES = "report.md", "figures.json"
 
 
 def write_outcome(
-    folder: Path, title: str, evaluations: Sequence[Evaluation], params: EvaluateParams, command: str = ""
+    folder: Path, title: str, made_by: str, evaluations: Sequence[Evaluation], params: EvaluateParams
 ) -> None:
-    """Write `report.md`, `figures.json` and `maps-<category>-<detector>.png` into `folder`."""
+    """Write `report.md`, `figures.json` and `maps-<category>-<detector>.png` into `folder`.
+
+    `made_by` says what was evaluated, and how to do it again.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    sections = [f"# {title}\n"] + ([f"`{command}`\n"] if command else [])
+    sections = [f"# {title}\n", f"{made_by}\n"]
     for evaluation in evaluations:
         sections.append(markdown(evaluation, params))
         for detector, sheet in evaluation.maps.items():
@@ -34,7 +37,8 @@ def write_outcome(
             write_atomic(folder / name, encode_sheet(sheet))
             sections.append(f"![What the {detector} sees in test photographs]({name})\n")
     write_atomic(folder / REPORT, "\n".join(sections).encode())
-    content = {evaluation.category: _plain(evaluation) for evaluation in evaluations}
+    categories = {evaluation.category: _plain(evaluation) for evaluation in evaluations}
+    content = {"made_by": made_by, "categories": categories}
     write_atomic(folder / FIGURES, (json.dumps(content, indent=1, sort_keys=True) + "\n").encode())
 
 
