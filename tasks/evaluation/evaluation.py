@@ -23,6 +23,7 @@ from tasks.evaluation.difficulty import Difficulty, difficulties_of
 from tasks.evaluation.examples import Photographs
 from tasks.evaluation.figures import Figures, figures_of
 from tasks.evaluation.leaks import Leak
+from tasks.evaluation.likeness import Likeness, likenesses_of
 from tasks.evaluation.map_sheet import draw_maps
 from tasks.evaluation.scoring import score_arm
 from tasks.evaluation.type_accuracy import TypeAccuracy, accuracies_of
@@ -50,7 +51,8 @@ class Evaluation:
     """What the training may have seen of the test images, without any proof."""
     confounds: tuple[Confound, ...]
     difficulties: tuple[Difficulty, ...]
-    """Of the synthetic arms; empty without tier 0."""
+    """Of the synthetic arms; empty without tier 0, as the next is."""
+    likenesses: tuple[Likeness, ...]
     figures: tuple[Figures, ...]
     accuracies: tuple[TypeAccuracy, ...]
     verdicts: tuple[Verdict, ...]
@@ -89,6 +91,7 @@ def evaluate(
         tuple(leak for leak in suspected if leak.test_id in {example.example_id for example in test.examples}),
         confounds,
         tuple(difficulties_of(made, photographs, params, report)) if 0 in params.tiers else (),
+        tuple(likenesses_of(made, photographs.defects)) if 0 in params.tiers else (),
         tuple(result.figures for found in results.values() for result in found),
         tuple(accuracies_of(arms, test, params, report)),
         tuple(verdict for verdict in verdicts if verdict),

@@ -49,6 +49,9 @@ def _plain(evaluation: Evaluation) -> dict[str, Any]:
         "suspected_leaks": [leak.sentence for leak in evaluation.suspected],
         "confounds": [found.sentence for found in evaluation.confounds],
         "difficulty": {each.arm: each.sentence for each in evaluation.difficulties},
+        "likeness": {
+            each.arm: {each.names[0]: each.kid, each.names[1]: each.ic_lpips} for each in evaluation.likenesses
+        },
         "figures": [_figures(each) for each in evaluation.figures],
         "type_accuracy": [
             {

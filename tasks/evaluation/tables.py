@@ -10,6 +10,7 @@ from tasks.evaluation.confounds import Confound
 from tasks.evaluation.evaluation import Evaluation
 from tasks.evaluation.figures import Figures
 from tasks.evaluation.intervals import Interval
+from tasks.evaluation.likeness import Likeness
 from tasks.evaluation.type_accuracy import TypeAccuracy
 from tasks.evaluation.verdict import Verdict
 from tasks.evaluation_params import EvaluateParams
@@ -46,6 +47,8 @@ def markdown(evaluation: Evaluation, params: EvaluateParams) -> str:
     if evaluation.difficulties:
         parts.append("### Tier 0: validity and difficulty")
         parts.append("\n".join(f"- {each.sentence}" for each in evaluation.difficulties))
+    if evaluation.likenesses:
+        parts.append(_likenesses(evaluation.likenesses))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -99,6 +102,19 @@ def _accuracies(accuracies: Sequence[TypeAccuracy]) -> Iterator[str]:
         for each in sorted(accuracies, key=lambda each: -each.accuracy.mean())
     ]
     yield "\n".join(_table(["arm", "accuracy, %", "balanced, %", "macro F1, %"], rows))
+
+
+def _likenesses(likenesses: Sequence[Likeness]) -> str:
+    kid, diversity = likenesses[0].names
+    rows = [
+        [
+            each.arm,
+            _MISSING if each.kid is None else f"{1000 * each.kid[0]:.1f} (sd {1000 * each.kid[1]:.1f})",
+            _MISSING if each.ic_lpips is None else f"{each.ic_lpips:.3f}",
+        ]
+        for each in likenesses
+    ]
+    return "\n".join(_table(["arm", f"{kid} to the real train defects, x 1000", diversity], rows))
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -1,0 +1,63 @@
+"""Tier 0: how like an arm's defects are to the real ones that generators saw, and to one another.
+
+In: synthetic arms and the train split's real defects. Out: KID and IC-LPIPS an arm, each named by its network. They
+are printed because publications do; that they say little of an arm's worth is what the other tiers are for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tasks.evaluation.contracts import Arm, Example
+from tasks.quality.distribution import Features, features_of, kid_name, kid_of
+from tasks.quality.ic_lpips import PROTOCOLS, ic_lpips
+
+NETWORK = "efficientnet_lite0"
+PROTOCOL = "dfmgan"
+"""Of IC-LPIPS, with AlexNet: a twentieth of VGG-16's time."""
+_FEWEST = 4
+"""Images on either side, for KID."""
+
+
+@dataclass(frozen=True)
+class Likeness:
+    arm: str
+    kid: tuple[float, float] | None
+    """Mean and standard deviation over subsets; None for fewer than four real or synthetic defects."""
+    ic_lpips: float | None
+    """The mean over defect types; None where no type has a real defect and two synthetic ones."""
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """What the two figures are to be called."""
+        return kid_name(NETWORK), f"ic_lpips_{PROTOCOLS[PROTOCOL].network}_{PROTOCOL}"
+
+
+def likenesses_of(arms: Sequence[Arm], real: Sequence[Example]) -> Iterator[Likeness]:
+    """Of each arm, to the real train defects."""
+    features = _features(real) if len(real) >= _FEWEST else None
+    for arm in arms:
+        enough = features is not None and len(arm.defects) >= _FEWEST
+        yield Likeness(
+            arm.name,
+            kid_of(_features(arm.defects), features, seed=0) if features is not None and enough else None,
+            _diversity(arm.defects, real),
+        )
+
+
+def _features(examples: Sequence[Example]) -> Features:
+    return features_of([example.image for example in examples], NETWORK)
+
+
+def _diversity(synthetic: Sequence[Example], real: Sequence[Example]) -> float | None:
+    values = []
+    for defect_type in sorted({example.defect_type for example in real}):
+        ones, others = (
+            [example.image for example in side if example.defect_type == defect_type] for side in (synthetic, real)
+        )
+        values.append(ic_lpips(ones, others, PROTOCOLS[PROTOCOL]).value if ones else float("nan"))
+    known = [value for value in values if np.isfinite(value)]
+    return float(np.mean(known)) if known else None
