@@ -22,7 +22,6 @@ from tasks.params import load_params
 from tasks.store import Store
 from tasks.versions import RELEASE, LockedOutput, ReleaseDataset, locked_outputs, outputs_of
 
-
 _STAGE = "release"
 """What a version needs. Its evaluation takes longer and is made when somebody asks: `dvc repro evaluate`."""
 
