@@ -77,15 +77,23 @@ def _of_tag(tag: str, repo: str) -> VersionFiles:
     os.environ.update(CHECKSUM_VARIABLES)  # for the S3 client that dvc brings, as in dvc's own processes
     from dvc.api import DVCFileSystem
     from dvc.exceptions import DvcException
-    from dvc.scm import SCMError
 
     logging.getLogger("dvc").setLevel(logging.CRITICAL)  # what it would say is in the errors
     try:
         files = DVCFileSystem(repo, rev=tag)
+        files.ls("/")  # nothing is looked up before, and `exists` below takes every error for a no
         settings = next((files.read_bytes(name) for name in (RESOLVED, "params.yaml") if files.exists(name)), b"{}")
-    except (DvcException, SCMError, OSError) as error:
+    except (DvcException, OSError) as error:
         raise DefectoryError(f"{repo}: the version {tag!r} cannot be read: {error}") from None
-    return VersionFiles(tag, lambda path: files.open(f"{RELEASE}/{path}"), _without_copies(yaml.safe_load(settings)))
+
+    def open_file(path: str) -> IO[bytes]:
+        try:
+            opened: IO[bytes] = files.open(f"{RELEASE}/{path}")
+            return opened
+        except DvcException as error:
+            raise OSError(str(error)) from None
+
+    return VersionFiles(tag, open_file, _without_copies(yaml.safe_load(settings)))
 
 
 def _without_copies(settings: dict[str, Any]) -> dict[str, Any]:
