@@ -13,13 +13,14 @@ import PIL.Image
 import pytest
 
 from benchmarks.systems.__main__ import main
-from benchmarks.systems.measure import Bench, draw_places, places_sha256
+from benchmarks.systems.measure import Bench, places_sha256
 from benchmarks.systems.results import SystemResult, read_results, write_result
 from benchmarks.systems.sheet import shown
 from benchmarks.systems.table import table_of
 from benchmarks.systems.training import RECORD, timed, training_of
 from tasks import synthesis
 from tasks.contracts import SampleSpec
+from tasks.evaluation.painted import draw_places
 from tasks.inputs.store import read_inputs
 from tasks.params import load_params
 from tasks.products import mark_made, marker_of

@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.systems.measure import Bench, draw_places, measure, places_sha256
+from benchmarks.systems.measure import Bench, measure, places_sha256
 from benchmarks.systems.results import SystemResult, read_picture, read_results, write_result
 from benchmarks.systems.sheet import draw_systems
 from benchmarks.systems.table import table_of
@@ -23,6 +23,7 @@ from flows.terminal import progress
 from tasks.arithmetic import fix_arithmetic
 from tasks.contracts import DefectoryError
 from tasks.diffusion.fitting import fit_pseudo_masks
+from tasks.evaluation.painted import draw_places
 from tasks.inputs.build import build_inputs
 from tasks.inputs.store import SPLITS, Inputs, read_inputs
 from tasks.params import Params, load_params

@@ -19,12 +19,10 @@ import pandas as pd
 from benchmarks.systems.results import SystemResult
 from benchmarks.systems.training import timed, training_of
 from tasks.block import Block
-from tasks.contracts import TRAIN, DefectoryError, Image, Place
+from tasks.contracts import TRAIN, Image, Place
+from tasks.evaluation.painted import draw_places
 from tasks.inputs.store import Inputs
-from tasks.masks.draw import draw_mask
-from tasks.masks.learned import all_references
 from tasks.params import Params, fingerprint
-from tasks.plan import plan_samples
 from tasks.progress import Report
 from tasks.quality.ic_lpips import PROTOCOLS, ic_lpips
 from tasks.quality.inception import inception_score
@@ -61,19 +59,6 @@ class Bench:
     def failure(self, system: str, reason: str) -> SystemResult:
         """The row of a system that could not be measured."""
         return SystemResult(system, "", self.params.system(system).strength, error=reason)
-
-
-def draw_places(inputs: Inputs, params: Params, workdir: Path) -> list[Place]:
-    """The places of all samples for which a mask can be drawn."""
-    references = all_references(inputs, workdir)
-    places = []
-    for spec in plan_samples(params, inputs):
-        clean = inputs.by_id(spec.clean_id)
-        try:
-            places.append(Place(spec, clean, draw_mask(spec, clean, references, params.masks)))
-        except DefectoryError:
-            continue  # the same sample is missing for every system
-    return places
 
 
 def places_sha256(places: Sequence[Place]) -> str:
