@@ -99,8 +99,8 @@ def _painted(system: str, inputs: Inputs, params: Params, workspace: Path, repor
     wanted = alone(params, system, params.evaluate.samples)
     with timed(models):
         fit_systems(inputs, wanted, models, report)
-    blocks = [params.paint, params.adapt, params.score, params.select, params.evaluate.image_size]
-    made_from = fingerprint(fitted_sha256(wanted, inputs, models), wanted.dataset, *blocks)
+    blocks = [params.masks, params.system(system), params.paint, params.adapt, params.score, params.select]
+    made_from = fingerprint(fitted_sha256(wanted, inputs, models), wanted.dataset, params.evaluate.image_size, *blocks)
     kept = read_examples(file, made_from)
     if kept is None:
         kept = painted_by(system, inputs, params, models, Scorer(params.score), report)
