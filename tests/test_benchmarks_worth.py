@@ -1,0 +1,35 @@
+"""What the benchmark of worth keeps on disk is what it was given, and nothing stale."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.worth.__main__ import MIXES
+from benchmarks.worth.kept import read_examples, write_examples
+from tasks.synthesis import SYSTEMS
+from tests.evaluation.pictures import defective
+
+
+def test_kept_examples_are_the_same_pixels_and_labels(tmp_path: Path) -> None:
+    made = {"part": tuple(defective(number, origin="painter") for number in range(3)), "other": (defective(9),)}
+    write_examples(tmp_path / "painter.parquet", "key", made)
+    kept = read_examples(tmp_path / "painter.parquet", "key")
+    assert kept is not None
+    assert sorted(kept) == ["other", "part"]
+    for before, after in zip(made["part"], kept["part"], strict=True):
+        assert np.array_equal(before.image, after.image)
+        assert np.array_equal(before.mask, after.mask)  # type: ignore[arg-type]
+        names = ("example_id", "defect_type", "origin")
+        assert [getattr(before, name) for name in names] == [getattr(after, name) for name in names]
+
+
+def test_examples_of_other_models_are_not_used(tmp_path: Path) -> None:
+    write_examples(tmp_path / "painter.parquet", "key", {"part": (defective(1),)})
+    assert read_examples(tmp_path / "painter.parquet", "other key") is None
+    assert read_examples(tmp_path / "nobody.parquet", "key") is None
+
+
+def test_the_mixes_are_of_systems_that_exist() -> None:
+    assert all(set(members) <= set(SYSTEMS) for members in MIXES.values())
