@@ -14,7 +14,7 @@ from pathlib import Path
 from flows.estimate import estimate
 from flows.overview import look
 from flows.policy import device
-from flows.repository import has_identity, remote_of
+from flows.repository import has_identity
 from flows.terminal import size
 from flows.workspace import Workspace
 from tasks.contracts import DefectoryError
@@ -22,6 +22,7 @@ from tasks.fitted import used_systems
 from tasks.inputs.readers import list_source
 from tasks.params import load_params
 from tasks.quality.inception import load_classifier
+from tasks.remotes import remote_of
 from tasks.synthesis import system_named
 from tasks.weights import alexnet_lpips_weights
 

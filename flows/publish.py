@@ -15,10 +15,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from flows.remote import CONTENT, RemoteCheck, added, check_remote, forget
-from flows.repository import LOCK, RESOLVED, dvc, git, has_identity, remote_of
+from flows.remote import RemoteCheck, added, check_remote, forget
+from flows.repository import LOCK, RESOLVED, dvc, git, has_identity
 from tasks.contracts import DefectoryError
 from tasks.params import load_params
+from tasks.remotes import CONTENT, remote_of
 from tasks.store import Store
 from tasks.versions import RELEASE, LockedOutput, ReleaseDataset, locked_outputs, outputs_of
 

@@ -15,10 +15,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from flows.remote import Expected, check_remote, files_of
-from flows.repository import dvc, git, override_endpoint, remote_of
+from flows.remote import check_remote
+from flows.repository import dvc, git, override_endpoint
 from tasks.contracts import DefectoryError
 from tasks.manifest import PART, part_of
+from tasks.remotes import Expected, files_of, remote_of
 from tasks.shards.encode import encode_table
 from tasks.shards.files import write_atomic
 from tasks.store import Store

@@ -6,16 +6,13 @@ wrong. Why not trust the push: dvc counts what it believes to have sent; a tag m
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from tasks.remotes import CONTENT, Expected, content_key, files_of
 from tasks.store import Store, StoredObject
 from tasks.versions import LockedOutput
-
-CONTENT = "files/md5/"
-"""Where dvc keeps content in a remote: by the MD5 of the bytes, the first two digits a folder."""
 
 
 @dataclass(frozen=True)
@@ -35,19 +32,6 @@ class RemoteCheck:
     problems: tuple[Problem, ...]
 
 
-@dataclass(frozen=True)
-class Expected:
-    """An object that a version needs."""
-
-    name: str
-    """Of the version's file, relative to the repository."""
-    key: str
-    md5: str
-    size: int | None
-    """Bytes, where a local file tells."""
-    listing_key: str
-
-
 def check_remote(
     store: Store,
     outputs: Iterable[LockedOutput],
@@ -63,7 +47,9 @@ def check_remote(
     listing = store.listing(CONTENT)
     expected: dict[str, Expected] = {}
     for output in outputs:
-        whole = Expected(f"{output.path} (its listing)", _key(output.md5), output.md5[:32], None, _key(output.md5))
+        whole = Expected(
+            f"{output.path} (its listing)", content_key(output.md5), output.md5[:32], None, content_key(output.md5)
+        )
         expected[whole.key] = whole
         if not _trouble(store, listing, whole):
             expected |= {item.key: item for item in files_of(store, output, repo) if wanted(item.name)}
@@ -92,15 +78,6 @@ def forget(store: Store, problems: Iterable[Problem]) -> None:
         store.delete(key)
 
 
-def files_of(store: Store, output: LockedOutput, repo: Path | None = None) -> Iterator[Expected]:
-    """Every file of an output, as its listing in the store has it."""
-    for entry in json.loads(store.read(_key(output.md5))):
-        name = f"{output.path}/{entry['relpath']}"
-        local = repo / name if repo else None
-        size = local.stat().st_size if local and local.is_file() else None
-        yield Expected(name, _key(entry["md5"]), entry["md5"], size, _key(output.md5))
-
-
 def _trouble(store: Store, listing: dict[str, StoredObject], item: Expected) -> str:
     """What is the matter with an object; empty when nothing is."""
     stored = listing.get(item.key)
@@ -111,7 +88,3 @@ def _trouble(store: Store, listing: dict[str, StoredObject], item: Expected) -> 
     if stored.etag == item.md5 or "-" in stored.etag or store.md5(item.key) == item.md5:
         return ""
     return "holds other bytes in the store than were pushed"
-
-
-def _key(md5: str) -> str:
-    return f"{CONTENT}{md5[:2]}/{md5[2:]}"

@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 from tasks.contracts import DefectoryError
+from tasks.remotes import default_remote, read_config
 from tasks.store import CHECKSUM_VARIABLES, Store
 
 REMOTE = "store"
@@ -149,30 +150,10 @@ def _config(url: str, endpoint: str | None) -> str:
     return text + f"    endpointurl = {endpoint}\n" if endpoint else text
 
 
-def remote_of(repo: Path) -> Store:
-    """The store of the repository's default remote. `.dvc/config.local` overrides `.dvc/config`, as in dvc."""
-    config = _read_config(repo)
-    section = _default_remote(config, repo)
-    return Store(config.get(section, "url"), config.get(section, "endpointurl", fallback=None))
-
-
 def override_endpoint(repo: Path, endpoint: str) -> None:
     """Give the default remote another server address in this checkout only, in a file that git ignores."""
     local = configparser.RawConfigParser()
     local.read(repo / ".dvc" / "config.local", encoding="utf-8")
-    local.read_dict({_default_remote(_read_config(repo), repo): {"endpointurl": endpoint}})
+    local.read_dict({default_remote(read_config(repo), repo): {"endpointurl": endpoint}})
     with (repo / ".dvc" / "config.local").open("w", encoding="utf-8") as file:
         local.write(file)
-
-
-def _read_config(repo: Path) -> configparser.RawConfigParser:
-    config = configparser.RawConfigParser()
-    config.read([repo / ".dvc" / "config", repo / ".dvc" / "config.local"], encoding="utf-8")
-    return config
-
-
-def _default_remote(config: configparser.RawConfigParser, repo: Path) -> str:
-    section = "'remote \"{}\"'".format(config.get("core", "remote", fallback=""))
-    if not config.has_section(section):
-        raise DefectoryError(f"{repo / '.dvc' / 'config'}: no default remote; add one: dvc remote add -d store s3://…")
-    return section

@@ -78,6 +78,21 @@ class Store:
             body: bytes = self._client.get_object(Bucket=self.bucket, Key=self._key(key))["Body"].read()
             return body
 
+    def read_range(self, key: str, start: int, stop: int) -> bytes:
+        """The object's bytes from `start` up to `stop`, which is not included."""
+        return self._read_range(key, f"bytes={start}-{stop - 1}")[0]
+
+    def read_end(self, key: str, count: int) -> tuple[bytes, int]:
+        """The last `count` bytes of an object, all of a shorter one; and how many bytes it has."""
+        return self._read_range(key, f"bytes=-{count}")
+
+    def _read_range(self, key: str, wanted: str) -> tuple[bytes, int]:
+        with self._clear_errors("read", key):
+            answer = self._client.get_object(Bucket=self.bucket, Key=self._key(key), Range=wanted)
+            body: bytes = answer["Body"].read()
+        whole = str(answer.get("ContentRange", "")).rpartition("/")[2]  # absent where all of it is sent
+        return body, int(whole or len(body))
+
     def md5(self, key: str) -> str:
         """The MD5 of an object's bytes, in hex, read in pieces."""
         digest = hashlib.md5(usedforsecurity=False)

@@ -1,32 +1,31 @@
 """Read a released version: a torch Dataset over its manifest, and what a git tag says it is.
 
-In: a release folder (`manifest.parquet` and the shards it names), or a tag in a checkout into which the
-release was pulled. Out: images, masks and labels. Why apart from dvc: a training machine needs torch,
-pyarrow and pillow to read a version, and git to know which one it has.
+In: a release folder (`manifest.parquet` and the shards it names), or a tag in a checkout, whose release was
+pulled or lies in the store alone. Out: images, masks and labels. Why apart from dvc: a training machine needs
+torch, pyarrow and pillow to read a version, and git to know which one it has.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, overload
 
-import numpy as np
 import pyarrow.parquet as parquet
-import torch
 import yaml
-from PIL import Image as PillowImage
 from torch.utils.data import Dataset
 
 from tasks.contracts import DefectoryError
+from tasks.samples import PICTURES, make_item, read_manifest
+
+if TYPE_CHECKING:
+    from tasks.streams import StreamedRelease
 
 RELEASE = "data/release"
-_COLUMNS = ["sample_id", "category", "defect_type", "shard", "row", "image_sha256", "mask_sha256"]
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,7 @@ class ReleaseDataset(Dataset[dict[str, Any]]):
     def __init__(self, folder: Path, transform: Callable[[dict[str, Any]], Any] | None = None) -> None:
         """Raises DefectoryError when the manifest or one of the shards it names is not there."""
         self.folder, self.transform = folder, transform
-        self._rows = _read_manifest(folder)
+        self._rows = read_manifest(folder / "manifest.parquet").to_pylist()
         self.labels = tuple(sorted({row["defect_type"] for row in self._rows}))
         self.categories = tuple(sorted({row["category"] for row in self._rows}))
         missing = sorted(shard for shard in {row["shard"] for row in self._rows} if not (folder / shard).is_file())
@@ -95,12 +94,7 @@ class ReleaseDataset(Dataset[dict[str, Any]]):
     def __getitem__(self, index: int) -> Any:
         row = self._rows[index]
         image, mask = self._encoded(row)
-        item = {
-            "image": torch.from_numpy(_decode(image, "RGB")).permute(2, 0, 1).contiguous(),
-            "mask": torch.from_numpy(_decode(mask, "L") > 127),
-            "label": self.labels.index(row["defect_type"]),
-            "sample_id": row["sample_id"],
-        }
+        item = make_item(row["sample_id"], image, mask, self.labels.index(row["defect_type"]))
         return self.transform(item) if self.transform else item
 
     def damaged(self) -> Iterator[str]:
@@ -122,14 +116,66 @@ class ReleaseDataset(Dataset[dict[str, Any]]):
         return stored["image"]["bytes"], stored["mask"]["bytes"]
 
 
-def open_release(tag: str, repo: Path, transform: Callable[[dict[str, Any]], Any] | None = None) -> ReleaseDataset:
+@dataclass(frozen=True)
+class Stream:
+    """How a version is read straight from its store, without a pull."""
+
+    categories: tuple[str, ...] = ()
+    """Only these; all where empty."""
+    seed: int | None = None
+    """Shuffles, anew in each epoch; without one the order is the manifest's."""
+    buffer: int = 256
+    """Samples that are held and mixed, beside as many that are fetched ahead; in each worker."""
+    rank: int = 0
+    world_size: int = 1
+    """Processes that train together; each gets its own share, none differing by more than one sample."""
+    verify: bool = False
+    """Compare the SHA-256 of each image and mask with the manifest's."""
+    endpoint: str | None = None
+    """Another address of the store's server than the repository's."""
+
+
+@overload
+def open_release(
+    tag: str, repo: Path = ..., transform: Callable[[dict[str, Any]], Any] | None = ..., stream: None = ...
+) -> ReleaseDataset: ...
+
+
+@overload
+def open_release(
+    tag: str, repo: Path = ..., transform: Callable[[dict[str, Any]], Any] | None = ..., *, stream: Stream
+) -> StreamedRelease: ...
+
+
+def open_release(
+    tag: str,
+    repo: Path = Path(),
+    transform: Callable[[dict[str, Any]], Any] | None = None,
+    stream: Stream | None = None,
+) -> ReleaseDataset | StreamedRelease:
     """The Dataset of the version `tag`, read from a checkout into which its release was pulled.
 
-    Raises DefectoryError when there is no such tag, nothing was pulled, or another version is there.
+    With `stream` nothing needs to be pulled, a clone alone is enough: an IterableDataset of the same items out of the
+    store that the clone names. The key is where boto3 finds it: in the environment or a profile.
+
+    Raises DefectoryError when there is no such tag; nothing was pulled, or another version is there; or the store, the
+    key or one of the version's files is not as it should be.
     """
     output = outputs_of(repo, tag).get(RELEASE)
     if output is None:
         raise DefectoryError(f"{repo}: the tag {tag!r} holds no {RELEASE}")
+    if stream is not None:
+        # Here, because a folder is read without boto3.
+        from tasks.remotes import remote_of
+        from tasks.stored_release import open_stored
+        from tasks.streams import StreamedRelease
+
+        return StreamedRelease(open_stored(tag, output, remote_of(repo, stream.endpoint)), stream, transform)
+    return ReleaseDataset(_pulled(tag, output, repo), transform)
+
+
+def _pulled(tag: str, output: LockedOutput, repo: Path) -> Path:
+    """The folder of the release. Raises DefectoryError where it is not exactly what the tag names."""
     folder = repo / RELEASE
     files = [path for path in folder.rglob("*") if path.is_file()]
     if not files:
@@ -138,20 +184,7 @@ def open_release(tag: str, repo: Path, transform: Callable[[dict[str, Any]], Any
     whole = len(files) == output.files and sum(path.stat().st_size for path in files) == output.size
     if output not in lock or not whole:
         raise DefectoryError(f"{folder} is not the version {tag!r}, or not all of it: defectory pull {tag}")
-    return ReleaseDataset(folder, transform)
-
-
-def _read_manifest(folder: Path) -> list[dict[str, Any]]:
-    path = folder / "manifest.parquet"
-    try:
-        rows: list[dict[str, Any]] = parquet.read_table(path, columns=_COLUMNS).to_pylist()
-    except FileNotFoundError:
-        raise DefectoryError(f"{path}: no manifest; give a release folder, pulled or just made") from None
-    except (OSError, ValueError, KeyError) as error:
-        raise DefectoryError(f"{path}: not a manifest: {str(error).splitlines()[0]}") from None
-    if not rows:
-        raise DefectoryError(f"{path}: the release holds no sample")
-    return rows
+    return folder
 
 
 @dataclass(frozen=True)
@@ -173,7 +206,7 @@ def _group_sizes(shard: _Shard) -> tuple[int, ...]:
 @lru_cache(maxsize=4)  # a group is some 10 MB; reading in the manifest's order decodes each one once
 def _read_group(shard: _Shard, group: int) -> list[dict[str, Any]]:
     with parquet.ParquetFile(shard.path) as file:
-        rows: list[dict[str, Any]] = file.read_row_group(group, columns=["sample_id", "image", "mask"]).to_pylist()
+        rows: list[dict[str, Any]] = file.read_row_group(group, columns=PICTURES).to_pylist()
         return rows
 
 
@@ -184,8 +217,3 @@ def _locate(sizes: tuple[int, ...], row: int, path: str) -> tuple[int, int]:
             return group, row
         row -= size
     raise DefectoryError(f"{path}: the manifest names a row beyond its {sum(sizes)} rows: pull again")
-
-
-def _decode(content: bytes, mode: str) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    with PillowImage.open(io.BytesIO(content)) as image:
-        return np.array(image.convert(mode), dtype=np.uint8)

@@ -16,9 +16,10 @@ import pytest
 
 from flows.publish import Publication, name_version, publish
 from flows.pull import pull
-from flows.remote import CONTENT, check_remote
-from flows.repository import dvc, git, init_workspace, override_endpoint, remote_of
+from flows.remote import check_remote
+from flows.repository import dvc, git, init_workspace, override_endpoint
 from tasks.contracts import DefectoryError
+from tasks.remotes import CONTENT, remote_of
 from tasks.versions import locked_outputs, open_release
 from tests.conftest import KEY
 from tests.interruptible import take_interrupts

@@ -10,10 +10,9 @@ import pytest
 
 from flows.publish import verify
 from flows.pull import pull
-from flows.remote import CONTENT
-from flows.repository import remote_of
 from flows.versions import pull_here
 from tasks.contracts import DefectoryError
+from tasks.remotes import CONTENT, remote_of
 from tasks.store import Store
 from tasks.versions import RELEASE, ReleaseDataset, open_release, outputs_of
 

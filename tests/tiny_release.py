@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 import yaml
 from PIL import Image
+
+from tasks.shards.encode import encode_table
 
 SIZE = 32
 TYPES = ("scratch", "crack")
@@ -28,25 +31,27 @@ def pictures(index: int) -> tuple[np.ndarray, np.ndarray]:
     return generator.integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8), mask
 
 
-def write_release(folder: Path, samples: int, rows_per_group: int = 3) -> None:
-    """`samples` samples of one category in one shard, and the manifest."""
-    rows = [_row(index) for index in range(samples)]
-    shard = folder / "images" / "cell" / "00000.parquet"
-    shard.parent.mkdir(parents=True, exist_ok=True)
-    stored = [{name: row[name] for name in ("sample_id", "image", "mask")} for row in rows]
-    parquet.write_table(pa.Table.from_pylist(stored), shard, row_group_size=rows_per_group)
-    listed = [{name: value for name, value in row.items() if name not in ("image", "mask")} for row in rows]
+def write_release(folder: Path, samples: int, rows_per_group: int = 3, categories: Sequence[str] = ("cell",)) -> None:
+    """`samples` samples of each category, in one shard each, and the manifest."""
+    listed: list[dict[str, object]] = []
+    for category in categories:
+        rows = [_row(category, index) for index in range(samples)]
+        shard = folder / "images" / category / "00000.parquet"
+        shard.parent.mkdir(parents=True, exist_ok=True)
+        stored = [{name: row[name] for name in ("sample_id", "image", "mask")} for row in rows]
+        shard.write_bytes(encode_table(pa.Table.from_pylist(stored), rows_per_group))
+        listed += [{name: value for name, value in row.items() if name not in ("image", "mask")} for row in rows]
     parquet.write_table(pa.Table.from_pylist(listed), folder / "manifest.parquet")
 
 
-def _row(index: int) -> dict[str, object]:
+def _row(category: str, index: int) -> dict[str, object]:
     encoded = [_png(picture) for picture in pictures(index)]
-    name = f"cell-{index:06d}"
+    name = f"{category}-{index:06d}"
     return {
         "sample_id": name,
-        "category": "cell",
+        "category": category,
         "defect_type": TYPES[index % 2],
-        "shard": "images/cell/00000.parquet",
+        "shard": f"images/{category}/00000.parquet",
         "row": index,
         "image_sha256": hashlib.sha256(encoded[0]).hexdigest(),
         "mask_sha256": hashlib.sha256(encoded[1]).hexdigest(),
