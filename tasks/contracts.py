@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +41,19 @@ def check_name(name: str, what: str) -> str:
     raise DefectoryError(
         f"{what} {name!r} cannot be used as a folder name: give it 1 to 64 letters, digits, '_', '.' or '-', "
         "beginning with a letter or a digit"
+    )
+
+
+def check_below(path: str, what: str) -> str:
+    """Return `path` when it is relative and stays below the folder that it starts from, else raise DefectoryError.
+
+    For paths that come with a version, of which a stranger may have written every one. Links are not looked at.
+    """
+    parts = PurePosixPath(path).parts
+    if parts and ".." not in parts and not path.startswith("/") and "\\" not in path and "\0" not in path:
+        return path
+    raise DefectoryError(
+        f"{what}: the path {path!r} leads out of its folder; nothing is read or written there. Do not use this version"
     )
 
 

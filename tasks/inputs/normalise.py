@@ -6,6 +6,8 @@ that a file which cannot be used is refused in one place, with one reason, befor
 
 from __future__ import annotations
 
+import os
+import stat
 import struct
 import threading
 import warnings
@@ -24,6 +26,9 @@ Fit = Literal["squash", "crop", "pad"]
 
 _DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error)
 """What Pillow's decoders are known to raise for damaged files."""
+
+_FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
+"""Of photographs and masks. Pillow knows more, and gives one of them, PostScript, to a program that runs it."""
 
 _HEADERS = threading.Lock()
 """Held while a header is read: Python's warning filters belong to the whole process."""
@@ -85,12 +90,11 @@ def fit_mask(mask: Mask, size: int, fit: Fit) -> Mask:
 def _open(path: Path, max_pixels: int) -> PillowImage.Image:
     """Decode a file whose header states no more than `max_pixels` pixels."""
     try:
-        if path.stat().st_size == 0:
-            raise UnusableInput("the file is empty (0 bytes)")
+        _check_file(path.stat())
         with _HEADERS, warnings.catch_warnings():
             # The limit of the params stands in for Pillow's own, which only warns at first.
             warnings.simplefilter("ignore", PillowImage.DecompressionBombWarning)
-            image = PillowImage.open(path)
+            image = PillowImage.open(path, formats=_FORMATS)
         with image:
             _check_size(image.size, max_pixels)
             image.load()
@@ -105,6 +109,14 @@ def _open(path: Path, max_pixels: int) -> PillowImage.Image:
         raise UnusableInput("not an image, or of a format that cannot be read") from None
     except _DECODE_ERRORS as error:
         raise UnusableInput(f"damaged or unreadable: {_first_line(error)}") from None
+
+
+def _check_file(status: os.stat_result) -> None:
+    """Before it is opened, for opening a pipe waits for whoever writes to it."""
+    if not stat.S_ISREG(status.st_mode):
+        raise UnusableInput("not a regular file but a folder, a pipe or a device")
+    if status.st_size == 0:
+        raise UnusableInput("the file is empty (0 bytes)")
 
 
 def _check_size(size: tuple[int, int], max_pixels: int) -> None:

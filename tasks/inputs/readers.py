@@ -7,6 +7,8 @@ do for three kinds. Nothing outside a source's root is ever listed, whatever a p
 from __future__ import annotations
 
 import importlib.util
+import os
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -18,6 +20,12 @@ from tasks.inputs.objects import with_objects
 from tasks.params import SourceParams
 
 _OUTSIDE = "it, or its mask, leads outside the source's root: copy the file to below the root"
+_BAD_NAME = "its name holds control characters, or bytes that are no UTF-8: rename it"
+_TOO_LARGE = "it, or its mask, has more than 2 GiB, which is no photograph"
+_MOST_BYTES = 2 << 30
+"""Every byte is hashed before a file is opened, and a file with holes may claim terabytes."""
+_ENDINGS = {".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+"""A folder with one of these is listed, to be refused by name; patterns such as `**` name all other folders, too."""
 
 
 def list_source(source: SourceParams, root: Path) -> Listing:
@@ -32,10 +40,10 @@ def list_source(source: SourceParams, root: Path) -> Listing:
         "folder": lambda: _list_folder(source, base),
     }[source.kind]()
     ordered = sorted(listed, key=lambda image: (*image.label, image.path))
-    outside = {image.path for image in ordered if not _is_inside(image, base)}
-    inside = [image for image in ordered if image.path not in outside]
-    skipped = [SkippedInput(path, source_name(source), _OUTSIDE) for path in sorted(outside)]
-    images = _limited(with_objects(_named(inside), source.group_rule), source.limit)
+    refused = {image.path: reason for image in ordered if (reason := _refusal(image, base))}
+    usable = [image for image in ordered if image.path not in refused]
+    skipped = [SkippedInput(_printable(path), source_name(source), refused[path]) for path in sorted(refused)]
+    images = _limited(with_objects(_named(usable), source.group_rule), source.limit)
     return Listing(source, tuple(images), tuple(skipped), tuple(_warnings(source, images)))
 
 
@@ -100,23 +108,44 @@ def _files(source: SourceParams, base: Path, patterns: Sequence[str]) -> dict[st
             file.relative_to(base).as_posix(): None
             for pattern in patterns
             for file in sorted(base.glob(pattern))
-            if file.is_file()
+            if not file.is_dir() or file.suffix.lower() in _ENDINGS
         }
     except (ValueError, NotImplementedError, IndexError) as error:
         raise DefectoryError(f"source {source_name(source)}: bad pattern in {list(patterns)}: {error}") from None
 
 
 def _mask_file(source: SourceParams, base: Path, defect_type: str, path: str) -> Path | None:
-    """The mask of an image; None where the source names none or there is no such file (its label counts alone)."""
+    """The mask of an image; None where the source names none or nothing is there (its label counts alone)."""
     if defect_type not in source.masks:
         return None
     file = base / source.masks[defect_type].replace("{stem}", PurePosixPath(path).stem)
-    return file if file.is_file() else None
+    return file if os.path.lexists(file) else None
 
 
-def _is_inside(image: ListedImage, base: Path) -> bool:
+def _refusal(image: ListedImage, base: Path) -> str:
+    """Why a file is not even opened; empty for one that may be."""
+    if _printable(image.path) != image.path:
+        return _BAD_NAME
     files = [image.file] if image.mask_file is None else [image.file, image.mask_file]
-    return all(file.resolve().is_relative_to(base.resolve()) for file in files)
+    # Not Path.resolve, which raises RuntimeError for a link to itself.
+    inside = all(Path(os.path.realpath(file)).is_relative_to(os.path.realpath(base)) for file in files)
+    if not inside:
+        return _OUTSIDE
+    return _TOO_LARGE if any(file.is_file() and file.stat().st_size > _MOST_BYTES for file in files) else ""
+
+
+def _printable(path: str) -> str:
+    """The path with what a terminal would act on, or UTF-8 cannot hold, written as in Python: a line break as `\\n`."""
+    return "".join(_escaped(character) if _acts(character) else character for character in path)
+
+
+def _acts(character: str) -> bool:
+    category = unicodedata.category(character)
+    return category.startswith("C") or category in ("Zl", "Zp")
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
 
 
 _NAMES: tuple[Callable[[str], str], ...] = (

@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks.contracts import CLEAN, DefectoryError, InputImage, SkippedInput
+from tasks.contracts import CLEAN, DefectoryError, InputImage, SkippedInput, check_name
 from tasks.shards.encode import IMAGE_ROWS, decode_image, decode_mask, encode_mask, encode_table
 
 SPLITS, REPORT = "splits.json", "report.json"
@@ -142,6 +142,8 @@ def _read_category(file: Path) -> Iterator[InputImage]:
 
 
 def _image(row: dict[str, Any]) -> InputImage:
+    for name in ("category", "defect_type"):  # they become folders, and inputs may have been pulled
+        check_name(row[name], name)
     return InputImage(
         **{name: row[name] for name in _TEXTS},
         image=decode_image(row["image"]),
