@@ -102,9 +102,10 @@ def check_leaks(leaks: Sequence[Leak]) -> None:
 def find_leaks(inputs: Inputs, synthetic: Sequence[Example] = (), near_duplicate_distance: float = _NEAR) -> list[Leak]:
     """Every leak into the test split, one for each pair of images: the first kind of `Kind` that holds.
 
-    Files and pixels are compared across categories, all else within one; a synthetic image counts to every category.
+    Files and pixels are compared across categories, all else within one. A synthetic image is made of train images,
+    which are looked at themselves; of its own pixels only those outside its mask could be a test image's.
     """
-    painted = [_Seen(example.example_id, example.image, defective=True) for example in synthetic]
+    painted = [_Seen(example.example_id, example.image) for example in synthetic]
     trained = [
         _Seen(i.image_id, i.image, i.sha256, i.group, i.defect_type != CLEAN) for i in inputs.images if i.split == TRAIN
     ]
@@ -117,8 +118,8 @@ def find_leaks(inputs: Inputs, synthetic: Sequence[Example] = (), near_duplicate
         if ours and seen:
             pictures = [*(image.image for image in ours), *(each.image for each in seen)]
             mean = np.stack([descriptor_of(picture) for picture in pictures]).mean(axis=0)
-            found += _near(ours, [*seen, *painted], mean, near_duplicate_distance)
-            found += _crops(ours, [*seen, *painted])
+            found += _near(ours, seen, mean, near_duplicate_distance)
+            found += _crops(ours, seen)
             found += _same_parts(ours, seen)
     return list({(leak.test_id, leak.train_id): leak for leak in reversed(found)}.values())[::-1]
 
