@@ -83,6 +83,7 @@ def open_peers(folder: Path, tag: str) -> dict[str, Any]:
     import datasets
     import torchvision
 
+    datasets.disable_progress_bars()
     shards = sorted(str(path) for path in (folder / "workspace" / RELEASE / "images").glob("*/*.parquet"))
     cache = str(folder / "datasets")
     table = datasets.load_dataset("parquet", data_files=shards, split="train", cache_dir=cache)

@@ -46,9 +46,10 @@ class StoredRelease:
         shard = self.shards[name]
         with _named(f"{self.tag}: {name}"):
             stored = shard.read(listed["row"].tolist())
-            for row in listed.to_dict("records"):
-                _check(row, stored[row["row"]], shard.key, verify)
-        return {row: stored[place] for row, place in zip(rows.tolist(), listed["row"], strict=True)}
+            found = dict(zip(rows.tolist(), map(stored.__getitem__, listed["row"]), strict=True))
+            for row, content in zip(listed.itertuples(), found.values(), strict=True):
+                _check(row, content, shard.key, verify)
+        return found
 
 
 def open_stored(tag: str, output: LockedOutput, store: Store) -> StoredRelease:
@@ -73,14 +74,15 @@ def _read_manifest(store: Store, file: Expected) -> pd.DataFrame:
     return read_manifest(pa.BufferReader(content), f"{_MANIFEST}, {file.key}").to_pandas()
 
 
-def _check(row: dict[str, Any], stored: dict[str, Any], key: str, verify: bool) -> None:
-    if stored["sample_id"] != row["sample_id"]:
+def _check(row: Any, stored: dict[str, Any], key: str, verify: bool) -> None:
+    """`row` is a row of the manifest."""
+    if stored["sample_id"] != row.sample_id:
         raise DefectoryError(
-            f"row {row['row']} of {key} holds {stored['sample_id']}, expected {row['sample_id']}: publish again"
+            f"row {row.row} of {key} holds {stored['sample_id']}, expected {row.sample_id}: publish again"
         )
     for name in ("image", "mask") if verify else ():
-        if hashlib.sha256(stored[name]["bytes"]).hexdigest() != row[f"{name}_sha256"]:
-            raise DefectoryError(f"the {name} of {row['sample_id']} in {key} is not the manifest's: publish again")
+        if hashlib.sha256(stored[name]["bytes"]).hexdigest() != getattr(row, f"{name}_sha256"):
+            raise DefectoryError(f"the {name} of {row.sample_id} in {key} is not the manifest's: publish again")
 
 
 @contextmanager

@@ -7,11 +7,13 @@ stopped training then goes on in the order it would have had.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from tasks.seeds import derive, numpy_generator
 
-Rows = np.ndarray[tuple[int], np.dtype[np.int64]]
+Rows = np.ndarray[tuple[int], np.dtype[np.integer[Any]]]
 """Positions in a manifest, (n,)."""
 
 

@@ -20,7 +20,7 @@ from flows.remote import check_remote
 from flows.repository import dvc, git, init_workspace, override_endpoint
 from tasks.contracts import DefectoryError
 from tasks.remotes import CONTENT, remote_of
-from tasks.versions import locked_outputs, open_release
+from tasks.versions import Stream, locked_outputs, open_release
 from tests.conftest import KEY
 from tests.interruptible import take_interrupts
 
@@ -126,7 +126,10 @@ def test_a_pull_that_fails_is_taken_up_again_and_ends_with_equal_bytes(
     with pytest.raises(DefectoryError, match=f"the store at {DEAD} does not answer"):
         pull("cells-v1", repo, tmp_path / "pulled")
     assert same(pull("cells-v1", repo, tmp_path / "pulled", endpoint), repo / "data" / "release")
-    assert len(open_release("cells-v1", tmp_path / "pulled")) == 5
+    pulled = open_release("cells-v1", tmp_path / "pulled")
+    streamed = open_release("cells-v1", repo, stream=Stream(endpoint=endpoint))
+    assert [item["sample_id"] for item in streamed] == [item["sample_id"] for item in pulled]
+    assert len(pulled) == 5
     git(repo, "tag", "cells-v2", "cells-v1~1")
     with pytest.raises(DefectoryError, match=r"holds something else than 'cells-v2'"):
         pull("cells-v2", repo, tmp_path / "pulled")
