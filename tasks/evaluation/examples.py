@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tasks.contracts import CLEAN, TEST, TRAIN, DefectoryError, Image, InputImage, Mask
+from tasks.contracts import CLEAN, TEST, TRAIN, DefectoryError, Image, InputImage, Mask, check_below
 from tasks.evaluation.contracts import Example, TestSet
 from tasks.inputs.normalise import fit_image, fit_mask
 from tasks.inputs.store import Inputs
@@ -95,7 +95,8 @@ def _photograph(image: InputImage, size: int, pseudo: Mapping[str, Mask] = {}) -
 def _pictures(folder: Path, rows: Mapping[str, Mapping[str, str]]) -> list[tuple[str, tuple[Image, Mask]]]:
     found = []
     for shard in sorted({row["shard"] for row in rows.values()}):
-        table = pq.read_table(folder / shard, columns=["sample_id", "image", "mask"])
+        file = folder / check_below(shard, str(folder / "manifest.parquet"))
+        table = pq.read_table(file, columns=["sample_id", "image", "mask"])
         for row in table.filter(pc.is_in(table["sample_id"], pa.array(sorted(rows), pa.string()))).to_pylist():
             found.append((row["sample_id"], (decode_image(row["image"]["bytes"]), decode_mask(row["mask"]["bytes"]))))
     return found

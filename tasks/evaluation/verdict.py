@@ -16,7 +16,7 @@ from tasks.evaluation.intervals import Interval
 HEADLINES = ("pixel_ap", "image_auroc")
 """The metric that decides: the first that the test set allows."""
 
-Grade = Literal["good", "no evidence", "harmful", "not judged"]
+Grade = Literal["good", "no evidence", "behind", "not judged"]
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def judge(figures: Sequence[Figures], forbidden: Sequence[str] = ()) -> Verdict 
 
     `forbidden` are the reasons why no winner may be called: train and test images that differ by something other than
     defects, for example. The grade follows the interval against each baseline: `good` where it is ahead of all of
-    them and not behind the floor by image AUROC, `harmful` where it is behind one that is ahead of it, else
+    them and not behind the floor by image AUROC, `behind` where it is behind one that is ahead of it, else
     `no evidence`.
     """
     metric = next((name for name in HEADLINES if figures and name in figures[0].points), None)
@@ -87,7 +87,7 @@ def _grade(arm: Figures, figures: Sequence[Figures], comparisons: Sequence[Compa
     floors = [each for each in figures if each.role == "floor"]
     under_floor = any(arm.ahead_of(floor, "image_auroc").high < 0 for floor in floors if "image_auroc" in floor.points)
     if under_floor or any(each.behind for each in free):
-        return "harmful"
+        return "behind"
     return "good" if free and all(each.ahead for each in free) else "no evidence"
 
 

@@ -45,15 +45,15 @@ def test_a_lead_within_the_noise_is_no_win() -> None:
     assert "cannot tell it from paste" in found.sentences[0]
 
 
-def test_behind_what_is_free_is_harmful() -> None:
+def test_whoever_is_beaten_by_what_is_free_is_behind() -> None:
     found = verdict(figures("ours", "ours", 0.70), PASTE)
     assert found.winner == "paste"
-    assert found.grades == {"ours": "harmful"}
+    assert found.grades == {"ours": "behind"}
 
 
-def test_below_the_floor_is_harmful_whatever_the_pixels_say() -> None:
+def test_below_the_floor_is_behind_whatever_the_pixels_say() -> None:
     floor = figures("normals only", "floor", 0.3, image_auroc=0.99)
-    assert verdict(OURS, PASTE, floor).grades == {"ours": "harmful"}
+    assert verdict(OURS, PASTE, floor).grades == {"ours": "behind"}
 
 
 def test_the_ceiling_is_no_rival() -> None:
