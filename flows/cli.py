@@ -148,12 +148,13 @@ def doctor(params: ParamsOption = PARAMS, root: RootOption = ROOT, repo: RepoOpt
 def up(
     folder: Annotated[Path, typer.Option(help="Where runs work.")] = Path(),
     port: Annotated[int, typer.Option(help="Of the server and its UI.")] = 4200,
+    host: Annotated[str, typer.Option(help="Beyond loopback a password is demanded.")] = "127.0.0.1",
 ) -> None:
     """Start a Prefect server, its UI and a worker on this machine, until Ctrl-C."""
     from flows.deploy import serve
 
     output.print("starting the server ...")
-    raise typer.Exit(run_to_status(lambda: serve(folder, port)))
+    raise typer.Exit(run_to_status(lambda: serve(folder, port, host)))
 
 
 def main() -> None:

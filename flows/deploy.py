@@ -22,6 +22,7 @@ from prefect.settings import PREFECT_HOME
 from prefect.workers.process import ProcessWorker
 
 from flows import policy
+from flows.access import LOOPBACK
 from flows.factory import factory
 from flows.processes import supervised
 from flows.publish import publish
@@ -72,9 +73,9 @@ def _register(deployed: Flow[..., Any], parameters: dict[str, str], schedule: Sc
     deployment.apply()
 
 
-def serve(folder: Path, port: int) -> None:
-    """Run server, UI and one worker on loopback until Ctrl-C; then stop both, in order."""
-    with embedded_server(port) as address, open_to_other_runs(address):
+def serve(folder: Path, port: int, host: str = LOOPBACK) -> None:
+    """Run server, UI and one worker until Ctrl-C; then stop both, in order. `host` as in `embedded_server`."""
+    with embedded_server(port, host=host) as address, open_to_other_runs(address):
         deploy(folder)
         with _worker():
             output.print(f"Prefect UI: {address.removesuffix('/api')}")

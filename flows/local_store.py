@@ -82,8 +82,11 @@ def store_key(directory: Path) -> StoreKey:
 def local_store(directory: Path, access_key: str, secret_key: str) -> Iterator[str]:
     """Run a store that keeps its data in `directory`; yields its endpoint, and stops it however the block ends.
 
-    Raises DefectoryError, with the log's path, when the store does not come up or is already running there.
+    Raises DefectoryError, with the log's path, when the store does not come up or is already running there, and for
+    an empty key.
     """
+    if not (access_key and secret_key):  # weed would then let everybody in
+        raise DefectoryError(f"the store in {directory} needs an access key and a secret key, neither of them empty")
     data = directory.resolve() / "data"
     data.mkdir(parents=True, exist_ok=True)
     ports = _free_ports(_remembered_port(directory))

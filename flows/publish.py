@@ -78,6 +78,8 @@ def preflight(repo: Path, tag: str | None) -> Store:
         raise DefectoryError(f"{repo}: expected a git and dvc repository with a dvc.yaml")
     load_params(repo / "params.yaml")
     if tag is not None:
+        if tag.startswith("-"):
+            raise DefectoryError(f"{tag!r} cannot name a version, since git takes it for an option")
         git(repo, "check-ref-format", f"refs/tags/{tag}")
     if not has_identity(repo):
         raise DefectoryError("git does not know who you are: git config --global user.email you@example.org")

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from flows.remote import check_remote
 from flows.repository import dvc, git, override_endpoint
+from tasks.addresses import check_address
 from tasks.contracts import DefectoryError
 from tasks.manifest import PART, part_of
 from tasks.remotes import Expected, files_of, remote_of
@@ -105,6 +106,7 @@ def _remove_part(manifest: Path) -> None:
 
 
 def _clone(tag: str, repo: str | Path, destination: Path) -> None:
+    check_address(str(repo), "repository", "git would keep it in the clone; leave it to git's credential helper")
     if destination.exists() and any(destination.iterdir()):
         if not (destination / ".git").exists() or tag not in git(destination, "tag", "--points-at", "HEAD").split():
             raise DefectoryError(f"{destination} holds something else than {tag!r}: give an empty folder")

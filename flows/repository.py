@@ -14,9 +14,10 @@ import sys
 import time
 from pathlib import Path
 
+from tasks.addresses import without_credentials
 from tasks.contracts import DefectoryError
 from tasks.remotes import default_remote, read_config
-from tasks.store import CHECKSUM_VARIABLES, Store
+from tasks.store import CHECKSUM_VARIABLES, Store, check_endpoint
 
 REMOTE = "store"
 LOCK, RESOLVED = "dvc.lock", "resolved.json"
@@ -53,7 +54,7 @@ def git(repo: Path, *arguments: str) -> str:
     except FileNotFoundError:
         raise DefectoryError(f"cannot run git in {repo}: install git, and give an existing folder") from None
     if result.returncode:
-        said = result.stderr.strip() or result.stdout.strip()
+        said = without_credentials(result.stderr.strip() or result.stdout.strip())
         raise DefectoryError(f"git {arguments[0]} failed in {repo}: {_last_line(said)}")
     return result.stdout.strip()
 
@@ -152,6 +153,7 @@ def _config(url: str, endpoint: str | None) -> str:
 
 def override_endpoint(repo: Path, endpoint: str) -> None:
     """Give the default remote another server address in this checkout only, in a file that git ignores."""
+    check_endpoint(endpoint)
     local = configparser.RawConfigParser()
     local.read(repo / ".dvc" / "config.local", encoding="utf-8")
     local.read_dict({default_remote(read_config(repo), repo): {"endpointurl": endpoint}})

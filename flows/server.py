@@ -14,6 +14,8 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from errno import EADDRINUSE
+from http.client import HTTPException
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
@@ -21,12 +23,19 @@ from urllib.request import ProxyHandler, build_opener
 
 from prefect.events.worker import EventsWorker
 from prefect.logging.handlers import APILogWorker
-from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, PREFECT_HOME, temporary_settings
+from prefect.settings import (
+    PREFECT_API_AUTH_STRING,
+    PREFECT_API_URL,
+    PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+    PREFECT_HOME,
+    PREFECT_SERVER_API_AUTH_STRING,
+    temporary_settings,
+)
 
+from flows.access import LOOPBACK, check_host, guarded, own_address
 from flows.processes import supervised
 from tasks.contracts import DefectoryError
 
-_HOST = "127.0.0.1"
 _START_SECONDS, _DELIVERY_SECONDS = 90.0, 10
 
 
@@ -56,13 +65,19 @@ def prefect_server(meanwhile: Callable[[], object] = lambda: None) -> Iterator[s
 
 
 @contextmanager
-def embedded_server(port: int | None = None, meanwhile: Callable[[], object] = lambda: None) -> Iterator[str]:
-    """Run a server on loopback, at a free port unless one is given, with its database and log in PREFECT_HOME."""
+def embedded_server(
+    port: int | None = None, meanwhile: Callable[[], object] = lambda: None, host: str = LOOPBACK
+) -> Iterator[str]:
+    """Run a server, at a free port unless one is given, with its database and log in PREFECT_HOME; yields its address.
+
+    Raises DefectoryError for a host beyond loopback where no password is demanded.
+    """
+    check_host(host)
     log = Path(PREFECT_HOME.value()) / "server.log"
-    port = _free_port(port)
-    address = f"http://{_HOST}:{port}/api"
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", _HOST, "--port", str(port)]
-    with supervised(command, log, {"PREFECT_SERVER_UI_API_URL": address}) as process:
+    port = _free_port(port, host)
+    address = own_address(host, port)
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", host, "--port", str(port)]
+    with supervised(command, log, guarded(address, port)) as process:
         meanwhile()
         _wait_until_up(process, address, log)
         with _reporting_to(address):
@@ -86,27 +101,30 @@ def answers(address: str) -> bool:
             return True
     except HTTPError as error:
         return error.code in (401, 403)  # it is up; whether it lets us in shows with the first flow
-    except (OSError, ValueError):
+    except (OSError, ValueError, HTTPException):
         return False
 
 
 @contextmanager
 def _reporting_to(address: str) -> Iterator[None]:
-    """Point Prefect at a server: in this process, and in those that it starts."""
-    before = os.environ.get("PREFECT_API_URL")
-    os.environ["PREFECT_API_URL"] = address
+    """Point Prefect at a server of this machine: in this process, and in those that it starts."""
+    settings = {PREFECT_API_URL: address}
+    if demanded := PREFECT_SERVER_API_AUTH_STRING.value():
+        settings[PREFECT_API_AUTH_STRING] = demanded
+    before = {setting.name: os.environ.get(setting.name) for setting in settings}
+    os.environ.update({setting.name: value for setting, value in settings.items()})
     try:
         # Nobody waits for the heartbeat of a run that ends with its server; stopping one takes a second for each flow.
-        with temporary_settings({PREFECT_API_URL: address, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        with temporary_settings({**settings, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
             try:
                 yield
             finally:
                 _deliver()
     finally:
-        if before is None:
-            del os.environ["PREFECT_API_URL"]
-        else:
-            os.environ["PREFECT_API_URL"] = before
+        for name, value in before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
 
 
 def _deliver() -> None:
@@ -138,16 +156,19 @@ def _wait_until_up(process: subprocess.Popen[bytes], address: str, log: Path) ->
     raise DefectoryError(f"the Prefect server did not answer in {_START_SECONDS:.0f} s: see {log}")
 
 
-def _free_port(wanted: int | None) -> int:
+def _free_port(wanted: int | None, host: str) -> int:
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port in TIME_WAIT is free
         try:
-            listener.bind((_HOST, wanted or 0))
-        except OSError:
-            raise DefectoryError(f"port {wanted} of this machine is taken: give another one") from None
+            listener.bind((host, wanted or 0))
+        except socket.gaierror:
+            raise DefectoryError(f"--host {host}: no IPv4 address of this machine; try {LOOPBACK}") from None
+        except OSError as error:
+            reason = "is taken" if error.errno == EADDRINUSE else f"cannot be had at {host} ({error.strerror})"
+            raise DefectoryError(f"port {wanted} of this machine {reason}: give another one") from None
         return int(listener.getsockname()[1])
 
 
 def _without_secrets(address: str) -> str:
     parts = urlsplit(address)
-    return f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"

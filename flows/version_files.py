@@ -19,7 +19,8 @@ import pyarrow.parquet as pq
 import yaml
 
 from flows.repository import RESOLVED
-from tasks.contracts import DefectoryError, Image, Mask
+from tasks.addresses import check_address, without_credentials
+from tasks.contracts import DefectoryError, Image, Mask, check_below
 from tasks.diff import Released
 from tasks.shards.encode import decode_image, decode_mask
 from tasks.store import CHECKSUM_VARIABLES
@@ -64,7 +65,8 @@ def read_pictures(version: VersionFiles, rows: pd.DataFrame) -> dict[str, tuple[
     """Image and mask of each sample of `rows`, which are of the manifest, by its name."""
     found: dict[str, tuple[Image, Mask]] = {}
     for shard, group in rows.groupby("shard"):
-        for row in _read(version, str(shard), _rows_of(group["sample_id"])):
+        path = check_below(str(shard), f"{version.name}: manifest.parquet")
+        for row in _read(version, path, _rows_of(group["sample_id"])):
             found[row["sample_id"]] = decode_image(row["image"]["bytes"]), decode_mask(row["mask"]["bytes"])
     return found
 
@@ -74,6 +76,7 @@ def _below(folder: Path) -> Open:
 
 
 def _of_tag(tag: str, repo: str) -> VersionFiles:
+    check_address(repo, "repository", "leave it to git's credential helper")
     os.environ.update(CHECKSUM_VARIABLES)  # for the S3 client that dvc brings, as in dvc's own processes
     from dvc.api import DVCFileSystem
     from dvc.exceptions import DvcException
@@ -84,7 +87,7 @@ def _of_tag(tag: str, repo: str) -> VersionFiles:
         files.ls("/")  # nothing is looked up before, and `exists` below takes every error for a no
         settings = next((files.read_bytes(name) for name in (RESOLVED, "params.yaml") if files.exists(name)), b"{}")
     except (DvcException, OSError) as error:
-        raise DefectoryError(f"{repo}: the version {tag!r} cannot be read: {error}") from None
+        raise DefectoryError(f"{repo}: the version {tag!r} cannot be read: {without_credentials(str(error))}") from None
 
     def open_file(path: str) -> IO[bytes]:
         try:

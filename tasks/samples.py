@@ -12,17 +12,19 @@ import pyarrow.parquet as parquet
 import torch
 from PIL import Image as PillowImage
 
-from tasks.contracts import DefectoryError
+from tasks.contracts import DefectoryError, check_below
 
 PICTURES = ["sample_id", "image", "mask"]
 """The columns of a shard."""
+_FORMATS = ("PNG", "WEBP")
+"""Of the pictures; a stranger's version must not choose among all that Pillow has."""
 _LISTED = ["sample_id", "category", "defect_type", "shard", "row", "image_sha256", "mask_sha256"]
 
 
 def read_manifest(source: Path | pa.NativeFile, name: str = "") -> pa.Table:
     """The columns of a manifest that readers need; `name` is for messages.
 
-    Raises DefectoryError when there is none, it is no manifest, or it lists nothing.
+    Raises DefectoryError when there is none, it is no manifest, it lists nothing, or a shard outside of its folder.
     """
     name = name or str(source)
     try:
@@ -33,6 +35,8 @@ def read_manifest(source: Path | pa.NativeFile, name: str = "") -> pa.Table:
         raise DefectoryError(f"{name}: not a manifest: {str(error).splitlines()[0]}") from None
     if not table.num_rows:
         raise DefectoryError(f"{name}: the release holds no sample")
+    for shard in table["shard"].unique().to_pylist():
+        check_below(shard, name)
     return table
 
 
@@ -47,5 +51,5 @@ def make_item(sample_id: str, image: bytes, mask: bytes, label: int) -> dict[str
 
 
 def _decode(content: bytes, mode: str) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    with PillowImage.open(io.BytesIO(content)) as image:
+    with PillowImage.open(io.BytesIO(content), formats=_FORMATS) as image:
         return np.array(image.convert(mode), dtype=np.uint8)

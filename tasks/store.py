@@ -20,6 +20,7 @@ from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
+    CredentialRetrievalError,
     HTTPClientError,
     NoCredentialsError,
     ProfileNotFound,
@@ -28,6 +29,7 @@ from botocore.exceptions import (
     ConnectionError as UnreachableError,
 )
 
+from tasks.addresses import check_address, without_credentials
 from tasks.contracts import DefectoryError
 
 KEY_VARIABLES = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
@@ -56,7 +58,7 @@ class Store:
     """One bucket and prefix of an S3 server. Keys are relative to the prefix."""
 
     def __init__(self, url: str, endpoint: str | None = None) -> None:
-        """Raises DefectoryError when `url` is no `s3://bucket/prefix` or `endpoint` no http address."""
+        """Raises DefectoryError when `url` is no `s3://bucket/prefix`, `endpoint` no http address, or one has a key."""
         self.bucket, self.prefix = _split(url)
         self.url, self.endpoint = url, endpoint
         self._client = _client(endpoint)
@@ -144,8 +146,13 @@ class Store:
                 f"the store at {self._where()} does not answer ({type(error).__name__}): "
                 "start it, or correct the remote's endpoint"
             ) from None
+        except CredentialRetrievalError as error:
+            # Its text has all that the program which gives the key wrote to its error stream.
+            provider = error.kwargs.get("provider", "provider")
+            raise DefectoryError(f"no key for the store at {self._where()}: its {provider} failed: try it") from None
         except BotoCoreError as error:
-            raise DefectoryError(f"the store at {self._where()}: cannot {action} {key or self.url}: {error}") from None
+            reason = without_credentials(str(error))
+            raise DefectoryError(f"the store at {self._where()}: cannot {action} {key or self.url}: {reason}") from None
 
     def _refusal(self, error: ClientError, action: str, key: str) -> str:
         code = str(error.response.get("Error", {}).get("Code", "unknown"))
@@ -161,8 +168,13 @@ class Store:
         return f"the store at {where} cannot {action} {key or self.url} ({code})"
 
 
+def check_endpoint(endpoint: str) -> str:
+    """Return `endpoint` when it holds no credentials, which dvc would write down; else raise DefectoryError."""
+    return check_address(endpoint, "endpoint", f"set {KEY_VARIABLES} instead")
+
+
 def _split(url: str) -> tuple[str, str]:
-    parts = urlsplit(url)
+    parts = urlsplit(check_address(url, "remote address", f"set {KEY_VARIABLES} instead"))
     if parts.scheme != "s3" or not parts.netloc:
         # With an https address dvc says "everything is up to date" and uploads nothing.
         raise DefectoryError(
@@ -172,7 +184,7 @@ def _split(url: str) -> tuple[str, str]:
 
 
 def _client(endpoint: str | None) -> Any:
-    if endpoint is not None and urlsplit(endpoint).scheme not in ("http", "https"):
+    if endpoint is not None and urlsplit(check_endpoint(endpoint)).scheme not in ("http", "https"):
         raise DefectoryError(f"endpoint {endpoint!r}: expected an address such as http://127.0.0.1:8333")
     mode = {key.removeprefix("AWS_").lower(): value for key, value in CHECKSUM_VARIABLES.items()} if endpoint else {}
     config = Config(connect_timeout=5, read_timeout=60, retries={"max_attempts": 2, "mode": "standard"}, **mode)
@@ -183,4 +195,5 @@ def _client(endpoint: str | None) -> Any:
     except ProfileNotFound as error:
         raise DefectoryError(f"{error}: correct AWS_PROFILE, or set {KEY_VARIABLES}") from None
     except (BotoCoreError, ValueError) as error:
-        raise DefectoryError(f"endpoint {endpoint!r} cannot be used: {error}") from None
+        reason = without_credentials(str(error))  # where there is no endpoint, that of AWS_ENDPOINT_URL
+        raise DefectoryError(f"endpoint {endpoint!r} cannot be used: {reason}") from None

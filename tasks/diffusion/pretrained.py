@@ -17,9 +17,10 @@ from tasks.contracts import CLEAN, DefectoryError
 
 def load_part(kind: Any, path: str, part: str, key: str) -> Any:
     """`kind` from the pipeline's subfolder `part`; `key` is the one in params that an error names."""
-    options = {} if kind is CLIPTokenizer else {"use_safetensors": True}
     try:
-        return kind.from_pretrained(path, subfolder=part, **options)
+        if kind is CLIPTokenizer:
+            return CLIPTokenizer.from_pretrained(path, subfolder=part)
+        return kind.from_pretrained(path, subfolder=part, use_safetensors=True)
     except (OSError, ValueError) as error:
         raise DefectoryError(
             f"{key} {path!r}: its {part} could not be loaded ({str(error).splitlines()[0]}); give a "

@@ -19,6 +19,9 @@ from tasks.contracts import Image, Mask
 
 IMAGE_ENDING, MASK_ENDING = ".webp", ".png"
 
+_FORMATS = ("PNG", "WEBP")
+"""That are read again: a stranger's version must not choose among all that Pillow has."""
+
 IMAGE_ROWS = 100
 """Rows a group where a table holds pictures: Parquet's default of a million makes every reader hold them all."""
 
@@ -34,7 +37,7 @@ def encode_image(image: Image) -> bytes:
 
 
 def decode_image(data: bytes) -> Image:
-    with PIL.Image.open(io.BytesIO(data)) as picture:
+    with PIL.Image.open(io.BytesIO(data), formats=_FORMATS) as picture:
         return np.asarray(picture.convert("RGB"))
 
 
@@ -46,7 +49,7 @@ def encode_mask(mask: Mask) -> bytes:
 
 
 def decode_mask(data: bytes) -> Mask:
-    with PIL.Image.open(io.BytesIO(data)) as picture:
+    with PIL.Image.open(io.BytesIO(data), formats=_FORMATS) as picture:
         return np.asarray(picture.convert("1"))
 
 
