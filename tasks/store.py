@@ -147,9 +147,7 @@ class Store:
                 "start it, or correct the remote's endpoint"
             ) from None
         except CredentialRetrievalError as error:
-            # Its text has all that the program which gives the key wrote to its error stream.
-            provider = error.kwargs.get("provider", "provider")
-            raise DefectoryError(f"no key for the store at {self._where()}: its {provider} failed: try it") from None
+            raise DefectoryError(_without_key(error)) from None
         except BotoCoreError as error:
             reason = without_credentials(str(error))
             raise DefectoryError(f"the store at {self._where()}: cannot {action} {key or self.url}: {reason}") from None
@@ -183,6 +181,11 @@ def _split(url: str) -> tuple[str, str]:
     return parts.netloc, parts.path.strip("/")
 
 
+def _without_key(error: CredentialRetrievalError) -> str:
+    """Not the error's own text: that has all that a program which gives keys wrote to its error stream."""
+    return f"no key for the store: {error.kwargs.get('provider', 'its provider')} failed; try it on its own"
+
+
 def _client(endpoint: str | None) -> Any:
     if endpoint is not None and urlsplit(check_endpoint(endpoint)).scheme not in ("http", "https"):
         raise DefectoryError(f"endpoint {endpoint!r}: expected an address such as http://127.0.0.1:8333")
@@ -194,6 +197,8 @@ def _client(endpoint: str | None) -> Any:
         return session.client("s3", endpoint_url=endpoint, region_name=region, config=config)
     except ProfileNotFound as error:
         raise DefectoryError(f"{error}: correct AWS_PROFILE, or set {KEY_VARIABLES}") from None
+    except CredentialRetrievalError as error:
+        raise DefectoryError(_without_key(error)) from None
     except (BotoCoreError, ValueError) as error:
         reason = without_credentials(str(error))  # where there is no endpoint, that of AWS_ENDPOINT_URL
         raise DefectoryError(f"endpoint {endpoint!r} cannot be used: {reason}") from None
