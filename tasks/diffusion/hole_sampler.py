@@ -1,9 +1,12 @@
-"""Filling a hole from pure noise with a low-rank backbone, guided from the clean to the defect prompt inside it.
+"""Filling a hole with a low-rank backbone, guided from the clean to the defect prompt inside it.
 
     v = v_clean + (1 + (g - 1) m) (v_defect - v_clean)
 The guidance g is the sample's strength, m the cells of the mask. Outside of them every step goes on from the clean
 image's latents at its noise level (Blended Latent Diffusion, Avrahami et al., arXiv 2206.02779): a backbone that was
 made for inpainting sees its surroundings in any case, one made for text sees them in this way alone.
+
+The chain starts from pure noise, or further down from a noised exemplar (SDEdit, Meng et al., ICLR 2022): a real defect
+that lies in the hole already, whose shape then stays and whose details are painted anew.
 """
 
 from __future__ import annotations
@@ -33,6 +36,10 @@ class Filling:
     clean_labels: Tensor
     strengths: Tensor
     """(n,) guidance g; 1 is plain conditioning on the defect."""
+    exemplars: Tensor
+    """(n, channels, h, w), latents of what the chain starts from; `start` 1 forgets them."""
+    start: float = 1.0
+    """The share of the chain that is run, above 0."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +59,11 @@ def fill(model: LowRankBackbone, schedule: DDPMScheduler, sampler: Scheduler, fi
     hole = hole_in(filling.clean_latents, filling.masks)
     scale = guidance_scale(filling.strengths, cells)
     sampler.set_timesteps(sampler.num_inference_steps)
+    left = sampler.timesteps[-max(1, round(filling.start * len(sampler.timesteps))) :]
     latents = draw.noise
-    for timestep in sampler.timesteps:
+    if filling.start < 1:
+        latents = add_noise(schedule, filling.exemplars, draw.noise, left[0].expand(len(latents)))
+    for timestep in left:
         timesteps = timestep.expand(len(latents))
         around = add_noise(schedule, filling.clean_latents, draw.noise, timesteps)
         latents = blend(latents, around, cells)

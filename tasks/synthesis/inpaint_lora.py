@@ -3,13 +3,14 @@
 In: the text backbone fitted to the dataset (or Stable Diffusion, for inpainting or for text) and few real defects with
 masks or pseudo-masks. Out: clean images whose mask is filled with a defect of the wanted type. What is taken from
 DefectFill is the loss (`tasks.diffusion.defect_fill`) and the selection (`tasks.diffusion.low_fidelity`); from MAGIC
-(arXiv 2507.02314) the disturbed prompt, against a few-shot model that gives the same defect for every seed.
+(arXiv 2507.02314) the disturbed prompt, against a few-shot model that gives the same defect for every seed. The chain
+starts from a real defect that Crop&Paste brings to the mask (`start`): a small backbone keeps what it cannot invent.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -36,6 +37,7 @@ from tasks.params import Params, fingerprint
 from tasks.products import file_sha256, is_made
 from tasks.progress import Report
 from tasks.seeds import derive, torch_generator
+from tasks.synthesis import crop_paste
 from tasks.synthesis.protocol import Painted, full_batches
 from tasks.system_params import InpaintLoraParams
 
@@ -49,6 +51,8 @@ class Model:
     schedule: DDPMScheduler
     table: LabelTable
     looks: Looks
+    cuts: crop_paste.Model
+    """The real defects that exemplars are pasted from."""
 
 
 def fit(inputs: Inputs, params: Params, workdir: Path, report: Report) -> None:
@@ -79,24 +83,26 @@ def load(inputs: Inputs, params: Params, workdir: Path) -> Model:
         raise DefectoryError(f"{path}: made for another backbone or rank; run `defectory run` to train again")
     network.load_state_dict({name: weights[name] for name in own}, strict=False)
     network.fuse()
-    return Model(codec, network, schedule, fitting.label_table(inputs), Looks.from_state(weights))
+    cuts = crop_paste.load(inputs, params, workdir)
+    return Model(codec, network, schedule, fitting.label_table(inputs), Looks.from_state(weights), cuts)
 
 
 def paint(model: Model, places: Sequence[Place], params: Params) -> Painted:
     """Latents (n, channels, h, w): of some candidates for each place the one least like the clean image."""
     latents = []
     for batch, count in full_batches(places, params.paint.batch_size):
-        latents.append(_paint_batch(model, batch, params.inpaint_lora)[:count])
+        latents.append(_paint_batch(model, batch, params)[:count])
     return Painted(torch.cat(latents), model.codec)
 
 
-def _paint_batch(model: Model, places: Sequence[Place], params: InpaintLoraParams) -> Tensor:
+def _paint_batch(model: Model, places: Sequence[Place], params: Params) -> Tensor:
+    own = params.inpaint_lora
     cleans = to_tensor([place.clean.image for place in places])
-    filling = filling_of(model, places, cleans)
-    sampler = sampling_schedule(model.schedule, params.scheduler, params.steps)
+    filling = filling_of(model, places, cleans, _exemplars(model, places, params), own.start)
+    sampler = sampling_schedule(model.schedule, own.scheduler, own.steps)
     candidates, distances, strangeness = [], [], []
-    for number in range(params.candidates):
-        draw = draw_of(model, places, filling, number, params)
+    for number in range(own.candidates):
+        draw = draw_of(model, places, filling, number, own)
         latents = fill(model.network, model.schedule, sampler, filling, draw)
         candidates.append(latents)
         distances.append(distances_inside(decode_plain(model.codec, latents), cleans, filling.masks))
@@ -105,20 +111,31 @@ def _paint_batch(model: Model, places: Sequence[Place], params: InpaintLoraParam
     return torch.stack(candidates)[chosen, torch.arange(len(places))]
 
 
-def filling_of(model: Model, places: Sequence[Place], cleans: Tensor) -> Filling:
-    """What the places ask for; `cleans` are their images (n, 3, height, width) in [-1, 1]."""
+def _exemplars(model: Model, places: Sequence[Place], params: Params) -> Tensor:
+    """A real defect in each place's mask, wholly covering, (n, 3, height, width) in [-1, 1]."""
+    covering = [replace(place, spec=replace(place.spec, strength=1.0)) for place in places]
+    images = crop_paste.paint(model.cuts, covering, params).images
+    assert images is not None
+    return images
+
+
+def filling_of(model: Model, places: Sequence[Place], cleans: Tensor, exemplars: Tensor, start: float) -> Filling:
+    """What the places ask for; `cleans` and `exemplars` are images (n, 3, height, width) in [-1, 1]."""
 
     def labels(types: Sequence[str]) -> Tensor:
         return torch.tensor([model.table.index(p.spec.category, t) for p, t in zip(places, types, strict=True)])
 
     with torch.no_grad(), torch.autocast(cleans.device.type, torch.bfloat16):
         clean_latents = model.codec.encode(cleans).float()
+        exemplar_latents = model.codec.encode(exemplars).float()
     return Filling(
         clean_latents=clean_latents,
         masks=mask_tensor([place.mask for place in places]),
         defect_labels=labels([place.spec.defect_type for place in places]),
         clean_labels=labels([CLEAN] * len(places)),
         strengths=torch.tensor([place.spec.strength for place in places]),
+        exemplars=exemplar_latents,
+        start=start,
     )
 
 

@@ -15,7 +15,7 @@ from scipy import ndimage
 from tasks.adaptation import decode_plain
 from tasks.contracts import CLEAN, TEST, TRAIN, DefectoryError, DrawnMask, InputImage, Place, SampleSpec
 from tasks.diffusion import fitting
-from tasks.diffusion.blending import mask_tensor
+from tasks.diffusion.blending import cells_of, mask_tensor
 from tasks.diffusion.codec_training import to_tensor
 from tasks.diffusion.hole_sampler import fill
 from tasks.diffusion.low_fidelity import distances_inside
@@ -23,7 +23,7 @@ from tasks.diffusion.schedule import sampling_schedule
 from tasks.inputs.store import Inputs
 from tasks.params import Params
 from tasks.products import file_sha256
-from tasks.synthesis import inpaint_lora
+from tasks.synthesis import crop_paste, inpaint_lora
 from tasks.synthesis.portfolio import fit_in
 from tests.synthesis.tiny_stable_diffusion import save_tiny_pipeline
 
@@ -135,6 +135,23 @@ def test_strength_orders_how_far_a_defect_is_from_the_clean_image(model: inpaint
     assert far[0] > 0
 
 
+def test_a_short_chain_stays_near_the_real_defect_it_starts_from(model: inpaint_lora.Model, inputs: Inputs) -> None:
+    places = places_of(inputs, 4, 1.0)
+    covering = [replace(place, spec=replace(place.spec, strength=1.0)) for place in places]
+    pasted = crop_paste.paint(model.cuts, covering, params_with()).images
+    assert pasted is not None
+    cleans = to_tensor([place.clean.image for place in places])
+    exemplars = inpaint_lora.filling_of(model, places, cleans, pasted, 1.0).exemplars
+    cells = cells_of(mask_tensor([place.mask for place in places]))
+
+    def distance(start: float) -> float:
+        block = {"steps": 8, "start": start, "candidates": 1, "training": TRAINING}
+        latents = latents_of(model, places, params_with(inpaint_lora=block))
+        return float(((latents - exemplars).square() * cells).mean())
+
+    assert distance(0.15) < distance(0.5) < distance(1.0)
+
+
 def test_no_candidate_below_the_median_is_kept(model: inpaint_lora.Model, inputs: Inputs) -> None:
     places = places_of(inputs, 2)
     cleans = to_tensor([place.clean.image for place in places])
@@ -145,7 +162,7 @@ def test_no_candidate_below_the_median_is_kept(model: inpaint_lora.Model, inputs
 
     params = params_with()
     sampler = sampling_schedule(model.schedule, "dpm-solver++", params.inpaint_lora.steps)
-    filling = inpaint_lora.filling_of(model, places, cleans)
+    filling = inpaint_lora.filling_of(model, places, cleans, cleans, start=1.0)
     draws = [inpaint_lora.draw_of(model, places, filling, n, params.inpaint_lora) for n in range(3)]
     all_three = torch.stack([distance(fill(model.network, model.schedule, sampler, filling, d)) for d in draws])
     kept = distance(latents_of(model, places, params))
