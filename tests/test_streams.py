@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -46,7 +47,21 @@ def repo(version: tuple[Path, dict[str, str]], key: object) -> Path:
 
 
 def batches(dataset: StreamedRelease, workers: int = 0, size: int = 2) -> list[list[str]]:
-    return [batch["sample_id"] for batch in DataLoader(dataset, batch_size=size, num_workers=workers)]
+    return [batch["sample_id"] for batch in loading(dataset, workers, size)]
+
+
+def loading(
+    dataset: StreamedRelease, workers: int, size: int = 2, persistent: bool = False
+) -> DataLoader[dict[str, Any]]:
+    # Forked from a process full of other tests' threads, workers would die of those.
+    context = "forkserver" if workers else None
+    return DataLoader(
+        dataset,
+        batch_size=size,
+        num_workers=workers,
+        multiprocessing_context=context,
+        persistent_workers=persistent,
+    )
 
 
 def flat(lists: list[list[str]]) -> list[str]:
@@ -88,7 +103,7 @@ def test_a_stopped_epoch_goes_on_with_the_very_next_batch(
     whole = batches(open_release("v1", repo, stream=SHUFFLED), workers)
     stopped = open_release("v1", repo, stream=SHUFFLED)
     given = []
-    for batch in DataLoader(stopped, batch_size=2, num_workers=workers):
+    for batch in loading(stopped, workers):
         given.append(batch["sample_id"])
         stopped.mark_seen(batch["sample_id"])
         if len(given) == stopped_after:
@@ -106,7 +121,7 @@ def test_a_stopped_epoch_goes_on_with_the_very_next_batch(
 
 def test_workers_that_persist_follow_the_epoch_and_what_was_seen(repo: Path) -> None:
     dataset = open_release("v1", repo, stream=SHUFFLED)
-    loader = DataLoader(dataset, batch_size=2, num_workers=1, persistent_workers=True)
+    loader = loading(dataset, 1, persistent=True)
     first = [batch["sample_id"] for batch in loader]
     dataset.set_epoch(1)
     dataset.mark_seen(["bolt-000000", "tile-000006"])

@@ -12,7 +12,6 @@ from tasks.contracts import DefectoryError
 from tasks.evaluation import localiser
 from tasks.evaluation.contracts import Arm
 from tasks.evaluation.exact import image_metrics, pixel_metrics
-from tasks.evaluation.examples import shuffled
 from tasks.evaluation_params import EvaluateParams, LocaliserParams
 from tests.evaluation.pictures import arm, defective, held_out, normal
 
@@ -40,12 +39,14 @@ def test_it_finds_defects_that_it_has_not_seen(model: localiser.SegmentationUNet
     assert image_metrics(scored.image_scores, test.defective)["image_auroc"] > 0.9
 
 
-def test_shuffled_masks_teach_it_nothing() -> None:
-    control = replace(arm(), defects=shuffled(arm().defects))
+def test_masks_that_lie_elsewhere_teach_it_nothing_of_defects() -> None:
+    corner = np.zeros((64, 64), bool)
+    corner[:12, :12] = True
+    control = replace(arm(), defects=tuple(replace(example, mask=corner) for example in arm().defects))
     test = held_out()
     assert test.masks is not None
     scored = localiser.score(fitted(control), test.images)
-    assert pixel_metrics(scored.maps, test.masks)["pixel_ap"] < 0.4
+    assert pixel_metrics(scored.maps, test.masks)["pixel_ap"] < 0.3
 
 
 def test_the_same_seed_gives_the_same_scores_and_another_seed_others(model: localiser.SegmentationUNet) -> None:
