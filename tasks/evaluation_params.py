@@ -9,7 +9,15 @@ from pydantic import Field
 from tasks.block import Block, Count, Positive, Share
 
 
-class ProbeParams(Block):
+class DetectorParams(Block):
+    arms: list[str] = []
+    """The arms that it is trained on, by name; empty: all."""
+
+    def takes(self, arm: str) -> bool:
+        return not self.arms or arm in self.arms
+
+
+class ProbeParams(DetectorParams):
     """Tier 1: a linear probe on frozen features."""
 
     normal_cells: Count = 40000
@@ -20,11 +28,9 @@ class ProbeParams(Block):
     """scikit-learn's C: the inverse of the strength."""
 
 
-class LocaliserParams(Block):
+class LocaliserParams(DetectorParams):
     """Tier 2: DRAEM's segmentation U-Net (AnomalyDiffusion's protocol), trained from scratch."""
 
-    arms: list[str] = []
-    """The arms that it is trained on, by name; empty: all."""
     width: Count = 16
     """Channels of the first level; the papers' is 64."""
     steps: Count = 2000
@@ -36,11 +42,9 @@ class LocaliserParams(Block):
     """Of the convolutions: bfloat16 is faster where the processor has instructions for it."""
 
 
-class ClassifierParams(Block):
+class ClassifierParams(DetectorParams):
     """Tier 2: a network trained on ImageNet learns to tell defect types apart."""
 
-    arms: list[str] = []
-    """As above."""
     steps: Count = 400
     batch_size: Count = 8
     learning_rate: Positive = 1e-4

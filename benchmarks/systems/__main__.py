@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.setup import read_or_build, systems_named
 from benchmarks.systems.measure import Bench, measure, places_sha256
 from benchmarks.systems.results import SystemResult, read_picture, read_results, write_result
 from benchmarks.systems.sheet import draw_systems
@@ -24,21 +25,16 @@ from tasks.arithmetic import fix_arithmetic
 from tasks.contracts import DefectoryError
 from tasks.diffusion.fitting import fit_pseudo_masks
 from tasks.evaluation.painted import draw_places
-from tasks.inputs.build import build_inputs
-from tasks.inputs.store import SPLITS, Inputs, read_inputs
-from tasks.params import Params, load_params
-from tasks.progress import Report
+from tasks.params import load_params
 from tasks.quality.ic_lpips import PROTOCOLS
 from tasks.sheets import choose, encode_sheet
-from tasks.synthesis import SYSTEMS, entry_of
+from tasks.synthesis import SYSTEMS
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     given = _parser().parse_args(arguments)
     params = load_params(given.params)
-    names = given.systems.split(",") if given.systems else list(SYSTEMS)
-    for name in names:
-        entry_of(name)
+    names = systems_named(given.systems)
     fix_arithmetic(params)
     data, results = given.workspace / "data", given.workspace / "systems"
     with progress() as report:
@@ -94,13 +90,6 @@ def run(bench: Bench, system: str, results: Path) -> None:
         traceback.print_exc()
         result, images = bench.failure(system, f"{type(error).__name__}: {error}"), {}
     write_result(results, result, images)
-
-
-def read_or_build(params: Params, root: Path, folder: Path, report: Report) -> Inputs:
-    if not (folder / SPLITS).is_file():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        build_inputs(params, root, folder, lambda done, total: report("reading the inputs", done, total))
-    return read_inputs(folder)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +20,13 @@ from benchmarks.systems.results import SystemResult
 from benchmarks.systems.training import timed, training_of
 from tasks.block import Block
 from tasks.contracts import TRAIN, Image, Place
-from tasks.evaluation.painted import draw_places
+from tasks.evaluation.painted import draw_places, verdicts_of
 from tasks.inputs.store import Inputs
 from tasks.params import Params, fingerprint
 from tasks.progress import Report
 from tasks.quality.ic_lpips import PROTOCOLS, ic_lpips
 from tasks.quality.inception import inception_score
 from tasks.quality.scores import Scorer, Scores
-from tasks.quality.select import select
 from tasks.shards.ledger import ACCEPTED
 from tasks.synthesis.portfolio import Portfolio, fit_systems
 
@@ -127,8 +126,4 @@ def diversity(
 
 
 def count_accepted(places: Sequence[Place], scores: Sequence[Scores], params: Params) -> int:
-    rows = [
-        {**asdict(place.spec), **score.values, "descriptor": score.descriptor}
-        for place, score in zip(places, scores, strict=True)
-    ]
-    return sum(verdict.status == ACCEPTED for verdict in select(pd.DataFrame(rows), params.select))
+    return sum(verdict.status == ACCEPTED for verdict in verdicts_of(places, scores, params))

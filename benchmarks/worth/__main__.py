@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.figures import hardware, print_figure
-from benchmarks.systems.__main__ import read_or_build
+from benchmarks.setup import read_or_build, systems_named
 from benchmarks.systems.training import timed
 from benchmarks.worth.kept import ByCategory, read_examples, write_examples
 from flows.terminal import progress
@@ -31,7 +31,7 @@ from tasks.inputs.store import Inputs
 from tasks.params import Params, fingerprint, load_params
 from tasks.progress import Report
 from tasks.quality.scores import Scorer
-from tasks.synthesis import SYSTEMS, entry_of
+from tasks.synthesis import SYSTEMS
 from tasks.synthesis.portfolio import fit_systems
 
 MIXES = {
@@ -52,9 +52,7 @@ _RIVALS = ("single", "baseline", "real")
 def main(arguments: Sequence[str] | None = None) -> None:
     given = _parser().parse_args(arguments)
     params = load_params(given.params)
-    names = given.systems.split(",") if given.systems else list(SYSTEMS)
-    for name in names:
-        entry_of(name)
+    names = systems_named(given.systems)
     fix_arithmetic(params)
     with progress() as report:
         inputs = read_or_build(params, given.params.parent, given.workspace / "data" / "inputs", report)

@@ -28,7 +28,7 @@ from tasks.evaluation.map_sheet import draw_maps
 from tasks.evaluation.scoring import score_arm
 from tasks.evaluation.type_accuracy import TypeAccuracy, accuracies_of
 from tasks.evaluation.verdict import Verdict, judge
-from tasks.evaluation_params import EvaluateParams
+from tasks.evaluation_params import DetectorParams, EvaluateParams
 from tasks.progress import Report
 
 FLOOR = "memory_bank"
@@ -115,9 +115,9 @@ def _results(
     report: Report,
 ) -> Iterator[_Result]:
     """Of each arm wanted, by the detector of its kind: without defects there is nothing to train on."""
-    wanted = getattr(getattr(params, trained[0]), "arms", [])
+    own: DetectorParams = getattr(params, trained[0])
     for name, group in groupby(arms, key=lambda arm: arm.name):
-        if wanted and name not in wanted:
+        if not own.takes(name):
             continue
         parts = list(group)
         detector = trained if parts[0].defects else (FLOOR, memory_bank)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from tasks.contracts import DefectoryError, Image, Place
+from tasks.contracts import DefectoryError, Image, Place, Verdict
 from tasks.evaluation.contracts import Example
 from tasks.evaluation.examples import synthetic
 from tasks.inputs.store import Inputs
@@ -72,14 +72,19 @@ def painted_by(
     return _accepted(system, places, images, scores, params)
 
 
-def _accepted(
-    system: str, places: Sequence[Place], images: Sequence[Image], scores: Sequence[Scores], params: Params
-) -> dict[str, tuple[Example, ...]]:
+def verdicts_of(places: Sequence[Place], scores: Sequence[Scores], params: Params) -> list[Verdict]:
+    """What selection says of painted places, in their order."""
     rows = [
         {**asdict(place.spec), **score.values, "descriptor": score.descriptor}
         for place, score in zip(places, scores, strict=True)
     ]
-    verdicts = select(pd.DataFrame(rows), params.select)
+    return select(pd.DataFrame(rows), params.select)
+
+
+def _accepted(
+    system: str, places: Sequence[Place], images: Sequence[Image], scores: Sequence[Scores], params: Params
+) -> dict[str, tuple[Example, ...]]:
+    verdicts = verdicts_of(places, scores, params)
     arms: dict[str, list[Example]] = {}
     for place, image, score, verdict in zip(places, images, scores, verdicts, strict=True):
         if verdict.status == ACCEPTED:

@@ -36,9 +36,8 @@ def accuracies_of(arms: Sequence[Arm], test: TestSet, params: EvaluateParams, re
     if len({example.defect_type for example in tested}) < 2:
         return
     for tier in sorted({1, 2} & set(params.tiers)):
-        wanted = params.classifier.arms if tier == 2 else []
         for arm in arms:
-            if wanted and arm.name not in wanted:
+            if tier == 2 and not params.classifier.takes(arm.name):
                 continue
             if len({example.defect_type for example in arm.defects}) > 1 and arm.unseen is None:
                 yield _accuracy(arm, tier, tested, params, report)
