@@ -12,6 +12,7 @@ from pathlib import Path
 
 from prefect import flow
 
+from flows.lock import alone
 from flows.policy import device, station
 from flows.stage import run_stage
 from flows.terminal import output, progress
@@ -39,7 +40,8 @@ def evaluate(params: Path = PARAMS, root: Path = ROOT) -> None:
     if not (workspace.release / "manifest.parquet").is_file():
         raise DefectoryError(f"{workspace.release}: no release to evaluate; `defectory run` makes one")
     fix_arithmetic(wanted)
-    run_arms(wanted, workspace)
+    with alone(workspace.evaluation_cache):  # not the whole workspace: versions are published meanwhile
+        run_arms(wanted, workspace)
     output.print(f"{workspace.evaluation / REPORT}")
     record_wall(workspace, "evaluate", start)
 

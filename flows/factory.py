@@ -8,6 +8,7 @@ from prefect import flow
 
 from flows.generate import GenerateReport, generate
 from flows.inputs import inputs
+from flows.lock import exclusive
 from flows.release import release
 from flows.train import train
 from flows.workspace import PARAMS, ROOT, Workspace
@@ -15,6 +16,7 @@ from tasks.contracts import DefectoryError
 
 
 @flow(name="factory", persist_result=False)
+@exclusive
 def factory(params: Path = PARAMS, root: Path = ROOT) -> GenerateReport:
     """Photographs in, a release out. Each station does only what is missing."""
     inputs(params, root)
@@ -22,6 +24,7 @@ def factory(params: Path = PARAMS, root: Path = ROOT) -> GenerateReport:
 
 
 @flow(name="resume", persist_result=False)
+@exclusive
 def resume(params: Path = PARAMS, root: Path = ROOT) -> GenerateReport:
     """Go on with a run whose inputs have been read: train, make the missing shards, release."""
     if not Workspace(root).inputs.is_dir():

@@ -16,6 +16,7 @@ from prefect import flow
 from prefect.futures import PrefectFuture
 
 from flows import policy
+from flows.lock import exclusive
 from flows.stage import run_stage
 from flows.stations import MODEL_STATIONS, STATIONS, DrawnShard, Line, ScoredShard, adapt, masks, pack, paint, score
 from flows.terminal import Report, progress
@@ -41,6 +42,7 @@ class GenerateReport:
 
 
 @flow(name="generate", task_runner=policy.background(), persist_result=False)
+@exclusive
 def generate(params: Path = PARAMS, root: Path = ROOT) -> GenerateReport:
     """Make what is missing of the plan. Raises DefectoryError when too large a share of it could not be made."""
     workspace = Workspace(root)

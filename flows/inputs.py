@@ -11,6 +11,7 @@ from pathlib import Path
 
 from prefect import flow
 
+from flows.lock import exclusive
 from flows.policy import station
 from flows.stage import run_stage
 from flows.terminal import output, progress
@@ -25,6 +26,7 @@ from tasks.products import file_sha256, is_made, mark_made
 
 
 @flow(name="inputs", persist_result=False)
+@exclusive
 def inputs(params: Path = PARAMS, root: Path = ROOT) -> None:
     """Read the sources; says how many images were skipped and what to be wary of. The report has the details."""
     workspace, wanted, start = Workspace(root), load_params(params), time.perf_counter()

@@ -15,8 +15,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from flows.lock import alone
 from flows.remote import RemoteCheck, added, check_remote, forget
 from flows.repository import LOCK, RESOLVED, dvc, git, has_identity
+from flows.workspace import ROOT
 from tasks.contracts import DefectoryError
 from tasks.params import load_params
 from tasks.remotes import CONTENT, remote_of
@@ -47,8 +49,13 @@ def publish(repo: Path, tag: str | None = None, announce: Callable[[str], None] 
 
     The tag is `tag`, or `<dataset>-v<N+1>` after the dataset's last one. A release equal to the last version's
     gets no new tag, unless `tag` asks for one. `announce` is called with each step's name as it begins.
-    Raises DefectoryError when a step fails; nothing is tagged then.
+    A run that works on the data already is waited for. Raises DefectoryError when a step fails; nothing is tagged then.
     """
+    with alone(repo / ROOT):
+        return _publish(repo, tag, announce)
+
+
+def _publish(repo: Path, tag: str | None, announce: Callable[[str], None]) -> Publication:
     clock = _Clock(announce)
     with clock.step("preflight"):
         store = preflight(repo, tag)

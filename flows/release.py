@@ -7,6 +7,7 @@ from pathlib import Path
 
 from prefect import flow
 
+from flows.lock import exclusive
 from flows.policy import station
 from flows.stage import run_stage
 from flows.timing import record_wall
@@ -20,6 +21,7 @@ from tasks.release import ReleaseReport, build_release
 
 
 @flow(name="release", persist_result=False)
+@exclusive
 def release(params: Path = PARAMS, root: Path = ROOT) -> None:
     """Decide what is accepted, and write `<root>/release`. Raises DefectoryError when the gate refuses it."""
     workspace, wanted, start = Workspace(root), load_params(params), time.perf_counter()

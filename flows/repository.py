@@ -14,6 +14,7 @@ import sys
 import time
 from pathlib import Path
 
+from flows.lock import descriptors
 from tasks.addresses import without_credentials
 from tasks.contracts import DefectoryError
 from tasks.remotes import default_remote, read_config
@@ -85,9 +86,16 @@ def _run_dvc(repo: Path, arguments: tuple[str, ...]) -> tuple[int, str]:
     start = log.stat().st_size
     # -P: a folder named `flows` in `repo` must not hide this one.
     command = [sys.executable, "-P", "-m", "flows.quiet_dvc", str(log.resolve()), *arguments]
-    environment = dvc_environment()
-    # A process group of its own, which quiet_dvc interrupts as a whole when its input ends.
-    process = subprocess.Popen(command, cwd=repo, env=environment, stdin=subprocess.PIPE, process_group=0)
+    # A process group of its own, which quiet_dvc interrupts as a whole when its input ends. Until the stage has ended
+    # in order the workspace is not free, even where this process has been killed.
+    process = subprocess.Popen(
+        command,
+        cwd=repo,
+        env=dvc_environment(),
+        stdin=subprocess.PIPE,
+        process_group=0,
+        pass_fds=descriptors(),
+    )
     assert process.stdin is not None
     try:
         status = process.wait()

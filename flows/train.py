@@ -7,6 +7,7 @@ from pathlib import Path
 
 from prefect import flow
 
+from flows.lock import exclusive
 from flows.policy import station
 from flows.stage import run_stage
 from flows.terminal import progress
@@ -19,6 +20,7 @@ from tasks.synthesis.portfolio import fit_systems
 
 
 @flow(name="train", persist_result=False)
+@exclusive
 def train(params: Path = PARAMS, root: Path = ROOT) -> None:
     """Fit the systems that `paint.systems` names; what is fitted already is not fitted again."""
     workspace, start = Workspace(root), time.perf_counter()
