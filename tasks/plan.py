@@ -8,7 +8,7 @@ more categories or another shard size leave it as it was.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from tasks.contracts import TRAIN, DefectoryError, SampleSpec, ShardPlan
@@ -52,7 +52,8 @@ def plan_shards(params: Params, inputs: Inputs, model_sha256: str) -> tuple[Shar
 
 
 def _shard(category: str, number: int, specs: tuple[SampleSpec, ...], shared: str) -> ShardPlan:
-    return ShardPlan(category, number, specs, fingerprint(shared, [asdict(spec) for spec in specs]))
+    # vars, as asdict copies every value of every sample: half of the time of a whole plan.
+    return ShardPlan(category, number, specs, fingerprint(shared, [vars(spec) for spec in specs]))
 
 
 def line_fingerprint(params: Params, inputs: Inputs, model_sha256: str) -> str:

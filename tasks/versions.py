@@ -7,7 +7,6 @@ torch, pyarrow and pillow to read a version, and git to know which one it has.
 
 from __future__ import annotations
 
-import hashlib
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from torch.utils.data import Dataset
 
 from tasks.contracts import DefectoryError
 from tasks.samples import PICTURES, make_item, read_manifest
+from tasks.shards.damage import damaged_samples
 
 if TYPE_CHECKING:
     from tasks.streams import StreamedRelease
@@ -99,11 +99,7 @@ class ReleaseDataset(Dataset[dict[str, Any]]):
 
     def damaged(self) -> Iterator[str]:
         """Read every sample; yields a line for each whose bytes are not those that the manifest hashed."""
-        for row in self._rows:
-            image, mask = self._encoded(row)
-            for name, content in (("image", image), ("mask", mask)):
-                if hashlib.sha256(content).hexdigest() != row[f"{name}_sha256"]:
-                    yield f"{row['sample_id']}: its {name} in {row['shard']} is not the one in the manifest"
+        return damaged_samples(self.folder, read_manifest(self.folder / "manifest.parquet"))
 
     def _encoded(self, row: dict[str, Any]) -> tuple[bytes, bytes]:
         path = self.folder / row["shard"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from tasks.contracts import ShardPlan
@@ -12,7 +14,8 @@ from tasks.shards.read import Marker, read_marker
 
 def verify_shards(root: Path, plans: Iterable[ShardPlan]) -> list[str]:
     """One line a problem, naming the shard, the file and what to do; empty when all is well."""
-    return [line for plan in plans for line in _verify(root, plan)]
+    with ThreadPoolExecutor() as readers:
+        return [line for lines in readers.map(partial(_verify, root), plans) for line in lines]
 
 
 def _verify(root: Path, plan: ShardPlan) -> list[str]:
