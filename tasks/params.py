@@ -212,6 +212,9 @@ class AdaptParams(Block):
     """Of `closed_form`: how strongly the last layer is held to the trained one."""
     feather: Annotated[int, Field(ge=0)] = 6
     """Pixels outside the mask over which the result is blended into the clean image."""
+    real_patches: bool = True
+    """Whether what a codec decoded is drawn anew with patches of the train split's real defects, where it has any.
+    The composition stays, the grain becomes a camera's. No published system does it: `false` shows them as published."""
 
 
 class ScoreParams(Block):

@@ -16,7 +16,7 @@ from tasks.inputs.store import Inputs
 from tasks.params import Params, fingerprint
 from tasks.seeds import derive, seed_of
 
-CODE_VERSION = 2
+CODE_VERSION = 3
 """Raised whenever the code of a station changes the bytes of a shard, so that old shards are made again."""
 
 ANY_DEFECT = "defect"

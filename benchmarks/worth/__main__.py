@@ -4,8 +4,9 @@
         [--out docs/evaluation]
 
 Inputs are read and systems fitted in DIR/data, images painted and scored in DIR/worth; what is there already is used.
-Every system paints the same planned samples, with mask sources of its own where its block in params has some. A mix
-has the images of its systems, drawn in equal shares. Tiers, budgets and seeds are the params' `evaluate` block.
+Every system paints the same planned samples, with mask sources of its own where its block in params has some. A
+published system alone is shown as published, without real patches; in a mix it paints as the params say. A mix has the
+images of its systems, drawn in equal shares. Tiers, budgets and seeds are the params' `evaluate` block.
 """
 
 from __future__ import annotations
@@ -46,6 +47,8 @@ MIXES = {
     ),
 }
 """The datasets under test: all systems, and those that learn from the few real defects."""
+OWN = ("inpaint_lora",)
+"""What is no published system, and so is judged with all that the params give it."""
 _RIVALS = ("single", "baseline", "real")
 
 
@@ -57,9 +60,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with progress() as report:
         inputs = read_or_build(params, given.params.parent, given.workspace / "data" / "inputs", report)
         painted = {name: _painted(name, inputs, params, given.workspace, report) for name in names}
+        published = {name: _as_published(name, inputs, params, given.workspace, report) for name in names}
         suspected = refuse_leaks(inputs)
         evaluations = [
-            _evaluated(category, inputs, painted, suspected, params, given.workspace, report)
+            _evaluated(category, inputs, painted, published, suspected, params, given.workspace, report)
             for category in inputs.categories
         ]
     command = f"python -m benchmarks.worth --params {given.params.as_posix()} --workspace DIR"
@@ -73,6 +77,7 @@ def _evaluated(
     category: str,
     inputs: Inputs,
     painted: dict[str, ByCategory],
+    published: dict[str, ByCategory],
     suspected: Sequence[Leak],
     params: Params,
     workspace: Path,
@@ -84,16 +89,24 @@ def _evaluated(
         for mix, members in MIXES.items()
     ]
     alones = [
-        SyntheticSet(name, "baseline" if name in BASELINES else "single", examples) for name, examples in made.items()
+        SyntheticSet(name, "baseline" if name in BASELINES else "single", examples.get(category, ()))
+        for name, examples in published.items()
     ]
     photographs = photographs_of(inputs, category, workspace / "data" / "models", params.evaluate.image_size)
     folder = workspace / "worth" / "scores" / category
     return evaluate(category, photographs, [*mixes, *alones], suspected, params.evaluate, folder, report)
 
 
+def _as_published(system: str, inputs: Inputs, params: Params, workspace: Path, report: Report) -> ByCategory:
+    """The system's examples without what no publication of it has; a system of our own stays as it is."""
+    bare = params.model_copy(update={"adapt": params.adapt.model_copy(update={"real_patches": False})})
+    return _painted(system, inputs, params if system in OWN else bare, workspace, report)
+
+
 def _painted(system: str, inputs: Inputs, params: Params, workspace: Path, report: Report) -> ByCategory:
     """The system's examples, from disk where they were painted by these very models."""
-    models, file = workspace / "data" / "models", workspace / "worth" / "painted" / f"{system}.parquet"
+    models, folder = workspace / "data" / "models", workspace / "worth" / "painted"
+    file = folder / f"{system}{'' if params.adapt.real_patches else '-as-published'}.parquet"
     wanted = alone(params, system, params.evaluate.samples)
     with timed(models):
         fit_systems(inputs, wanted, models, report)

@@ -2,7 +2,7 @@
 
 In: params, whose `paint.systems` name them. Out: models on disk, and images that equal their clean twins beyond mask
 and feather. What all systems have in common around painting is here, once: the magnified view of small defects, the
-adaptation of the decoder, and the paste.
+adaptation of the decoder, the real patches, and the paste.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from tasks.adaptation import adapt
 from tasks.closeup import Window, put_back, view_of, window_for
@@ -22,9 +24,12 @@ from tasks.diffusion.codec_training import to_tensor
 from tasks.fitted import fitted_sha256, mark_fitted, used_systems
 from tasks.inputs.store import Inputs
 from tasks.params import AdaptParams, Params
+from tasks.products import remove_leftovers
 from tasks.progress import Report
+from tasks.real_patches import restore
 from tasks.synthesis import system_named
 from tasks.synthesis.learned_masks import fit_learned_masks
+from tasks.synthesis.patch_libraries import PatchLibraries
 from tasks.synthesis.protocol import Painted, System
 
 
@@ -45,6 +50,7 @@ class Portfolio:
     def __init__(self, inputs: Inputs, params: Params, workdir: Path) -> None:
         self.params = params
         self.sha256 = fitted_sha256(params, inputs, workdir)
+        self._libraries = PatchLibraries(inputs, workdir, params.dataset.seed)
         self._members: dict[str, tuple[System, Any]] = {}
         for name in used_systems(params):
             system = system_named(name)
@@ -69,10 +75,23 @@ class Portfolio:
         results: dict[int, Image] = {}
         feather = self.params.adapt.feather
         for part in parts:
-            images = fit_in(part.painted, part.views, self.params.adapt)
+            decoded = self._with_real_patches(part, decode(part.painted, part.views, self.params.adapt))
+            images = paste_all(decoded, part.views, feather)
             for number, window, image in zip(part.numbers, part.windows, images, strict=True):
                 results[number] = put_back(image, places[number], window, feather) if window else image
         return [results[number] for number in range(len(places))]
+
+    def _with_real_patches(self, part: PaintedViews, decoded: Tensor) -> Tensor:
+        """What a codec decoded, drawn with real patches. A magnified view is left: shrunk again, it is sharp."""
+        codec, adapt = part.painted.codec, self.params.adapt
+        if codec is None or not adapt.real_patches:
+            return decoded
+        images = list(decoded)
+        for number, (view, window) in enumerate(zip(part.views, part.windows, strict=True)):
+            library = None if window else self._libraries.of(codec, view.spec.category, view.spec.defect_type)
+            if library is not None:
+                images[number] = restore(images[number], view.mask, library, adapt.feather)
+        return torch.stack(images)
 
 
 def fit_systems(inputs: Inputs, params: Params, workdir: Path, report: Report) -> None:
@@ -81,18 +100,23 @@ def fit_systems(inputs: Inputs, params: Params, workdir: Path, report: Report) -
         system_named(name).fit(inputs, params, workdir, report)
     fit_learned_masks(inputs, params, workdir, report)
     mark_fitted(params, inputs, workdir)
+    remove_leftovers(workdir)
 
 
-def fit_in(painted: Painted, places: Sequence[Place], params: AdaptParams) -> list[Image]:
-    """Decode with adaptation what is latent, and paste; beyond the feather ring the clean pixels stay, bit for bit."""
-    images = painted.images
-    if painted.latents is not None and painted.codec is not None:
-        originals = to_tensor([place.clean.image for place in places])
-        masks = mask_tensor([place.mask for place in places])
-        images = adapt(painted.codec, painted.latents, originals, masks, params)
-    assert images is not None
+def decode(painted: Painted, places: Sequence[Place], params: AdaptParams) -> Tensor:
+    """Images (n, 3, height, width) in about [-1, 1]; what is latent is decoded with adaptation."""
+    if painted.images is not None:
+        return painted.images
+    assert painted.latents is not None
+    assert painted.codec is not None
+    originals = to_tensor([place.clean.image for place in places])
+    return adapt(painted.codec, painted.latents, originals, mask_tensor([place.mask for place in places]), params)
+
+
+def paste_all(images: Tensor, places: Sequence[Place], feather: int) -> list[Image]:
+    """Each image into its place's clean one."""
     return [
-        paste(as_coloured(image, place.clean.image), place.clean.image, place.mask, params.feather)
+        paste(as_coloured(image, place.clean.image), place.clean.image, place.mask, feather)
         for image, place in zip(to_images(images), places, strict=True)
     ]
 

@@ -25,7 +25,7 @@ from tasks.plan import plan_samples
 from tasks.products import file_sha256
 from tasks.synthesis import system_named
 from tasks.synthesis.adabldm import Model, fit, load, paint
-from tasks.synthesis.portfolio import fit_in
+from tests.synthesis.fitted_in import fit_in
 from tests.synthesis.tiny_stable_diffusion import save_tiny_pipeline
 
 CHECKPOINT = "denoiser.checkpoint.safetensors"

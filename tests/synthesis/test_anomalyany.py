@@ -20,8 +20,8 @@ from tasks.params import Params
 from tasks.products import file_sha256
 from tasks.synthesis import anomalyany
 from tasks.synthesis.descriptions import DESCRIPTIONS, describe, load_descriptions, shipped
-from tasks.synthesis.portfolio import fit_in
 from tests.diffusion.tiny_clip import save_tiny_clip
+from tests.synthesis.fitted_in import fit_in
 
 SIZE = 64
 PROMPT = "a {category} {defect_type}"

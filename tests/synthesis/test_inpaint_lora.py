@@ -24,7 +24,7 @@ from tasks.inputs.store import Inputs
 from tasks.params import Params
 from tasks.products import file_sha256
 from tasks.synthesis import crop_paste, inpaint_lora
-from tasks.synthesis.portfolio import fit_in
+from tests.synthesis.fitted_in import fit_in
 from tests.synthesis.tiny_stable_diffusion import save_tiny_pipeline
 
 SIZE = 64

@@ -1,0 +1,116 @@
+"""Real pixels for painted ones: what the codec blurs is drawn anew with patches of real defects.
+
+In: an image that a latent system painted, and the train split's real defects of its type. Out: the same image, its mask
+filled with patches of photographs. A small codec's decoder leaves smooth surfaces and a grid of its own, and a detector
+that is trained on them looks for those. But what it makes of a real defect is known: so a real patch is found by its
+decoded twin, as in example-based super-resolution (Freeman, Jones & Pasztor, 2002), and overlapping patches vote, as in
+GPNN (Granot et al., "Drop the GAN", CVPR 2022). The composition stays the painter's; the grain is the camera's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from scipy import ndimage
+from torch import Tensor
+from torch.nn import functional
+
+from tasks.adaptation import decode_plain
+from tasks.contracts import Image, Mask
+from tasks.diffusion.codec import Codec
+from tasks.diffusion.codec_training import to_tensor
+from tasks.quality.effective import distance_to, within
+from tasks.seeds import torch_generator
+
+SIDE = 7
+"""Pixels of a patch: about a cell of the codec, below which its decoder blurs."""
+_AROUND = 4
+"""Pixels around a defect whose patches are kept too, so that its edge has a surface to end on."""
+_MOST = 20_000
+"""Patches of one library, of each image an equal share: the search takes time in proportion."""
+_BLOCK = 1024
+"""Patches searched at a time: bounds the memory."""
+
+
+@dataclass(frozen=True)
+class PatchLibrary:
+    """Patches of real defects, (n, 3 * SIDE * SIDE) in [-1, 1], row by row the same place of two images."""
+
+    decoded: Tensor
+    """What the codec makes of the photograph."""
+    real: Tensor
+    """The photograph."""
+
+
+@torch.no_grad()
+def build_library(codec: Codec, images: Sequence[Image], masks: Sequence[Mask], seed: int) -> PatchLibrary:
+    """The patches in and around the defects of one image or more, as they are and mirrored, some chosen by `seed`."""
+    generator, share = torch_generator(seed), max(1, _MOST // len(images))
+    pairs = [_pairs(codec, image, mask) for image, mask in zip(images, masks, strict=True)]
+    kept = [pair[:, torch.randperm(pair.shape[1], generator=generator)[:share]] for pair in pairs]
+    decoded, real = torch.cat(kept, dim=1)
+    return PatchLibrary(decoded, real)
+
+
+def _pairs(codec: Codec, image: Image, mask: Mask) -> Tensor:
+    """(2, n, 3 * SIDE * SIDE): decoded and real."""
+    photograph = to_tensor([image])
+    with torch.autocast(photograph.device.type, torch.bfloat16):
+        latents = codec.encode(photograph).float()
+    both = torch.cat([decode_plain(codec, latents), photograph])
+    near = torch.from_numpy(ndimage.binary_dilation(mask, iterations=_AROUND))
+    views = [_patches(view)[:, seen.flatten()] for view, seen in ((both, near), (both.flip(3), near.flip(1)))]
+    return torch.cat(views, dim=1)
+
+
+def restore(image: Tensor, mask: Mask, library: PatchLibrary, reach: int) -> Tensor:
+    """The image (3, height, width) with real patches in the mask and up to `reach` pixels around it.
+
+    Each patch of the image is exchanged for the real one whose decoded twin has the most similar structure, its mean
+    colour taken away; the image's own is put back. A pixel is the mean of the patches that hold it, weighted by how
+    central it is in them.
+    """
+    inside = torch.from_numpy(within(distance_to(mask), reach)).flatten()
+    if not inside.any():
+        return image
+    painted = _patches(image[None])[0, inside]
+    found = _nearest(painted - _mean(painted), library.decoded - _mean(library.decoded))
+    drawn = library.real[found] + _mean(painted) - _mean(library.decoded[found])
+    return _vote(image, drawn, inside)
+
+
+def _vote(image: Tensor, patches: Tensor, inside: Tensor) -> Tensor:
+    def spread(values: Tensor) -> Tensor:
+        everywhere = torch.zeros(len(inside), patches.shape[1])
+        everywhere[inside] = values
+        folded: Tensor = functional.fold(everywhere.T[None], image.shape[1:], SIDE, padding=SIDE // 2)[0]
+        return folded
+
+    weight = _centrality().expand_as(patches)
+    total = spread(weight)
+    return torch.where(total > 0, spread(weight * patches) / total.clamp_min(1e-6), image)
+
+
+def _patches(images: Tensor) -> Tensor:
+    """(n, 3, height, width) to the patch around each pixel, (n, height * width, 3 * SIDE * SIDE)."""
+    return functional.unfold(images, SIDE, padding=SIDE // 2).transpose(1, 2)
+
+
+def _mean(patches: Tensor) -> Tensor:
+    """Each patch's mean colour, (n, 3 * SIDE * SIDE)."""
+    return patches.unflatten(1, (3, -1)).mean(2, keepdim=True).expand(-1, -1, SIDE * SIDE).flatten(1)
+
+
+def _nearest(wanted: Tensor, offered: Tensor) -> Tensor:
+    """Of each wanted row the number of the nearest offered one: |w - o|^2 without |w|^2, the same for all o."""
+    squares = offered.square().sum(1)
+    return torch.cat([(squares - 2 * rows @ offered.T).argmin(1) for rows in wanted.split(_BLOCK)])
+
+
+def _centrality() -> Tensor:
+    """A Gaussian of one pixel's width around a patch's centre, (3 * SIDE * SIDE,)."""
+    steps = torch.arange(SIDE) - SIDE // 2
+    weight = torch.exp(-(steps[:, None] ** 2 + steps[None] ** 2) / 2)
+    return weight.flatten().repeat(3)

@@ -1,0 +1,149 @@
+"""Real patches: what the codec loses comes back, from photographs of defects and from nowhere else."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from tasks.contracts import CLEAN, TEST, TRAIN, InputImage
+from tasks.diffusion.codec import Codec
+from tasks.inputs.store import Inputs
+from tasks.real_patches import PatchLibrary, build_library, restore
+from tasks.synthesis.patch_libraries import PatchLibraries
+
+SIZE = 48
+
+
+class Blur(nn.Module):
+    """A codec in all that matters here: what it decodes has lost the grain of what it encoded."""
+
+    def encode(self, images: Tensor) -> Tensor:
+        return functional.avg_pool2d(images, 4)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        return functional.interpolate(latents, scale_factor=4.0, mode="bilinear")
+
+
+@pytest.fixture(scope="module")
+def codec() -> Codec:
+    return Blur()  # type: ignore[return-value]
+
+
+def grained(seed: int) -> np.ndarray:
+    """A surface of stripes and speckles, (SIZE, SIZE, 3)."""
+    generator = np.random.default_rng(seed)
+    stripes = 120 + 40 * np.sin(np.arange(SIZE) * 2.1)[None, :, None]
+    return np.clip(stripes + generator.normal(0, 25, (SIZE, SIZE, 3)), 0, 255).astype(np.uint8)
+
+
+def square(margin: int = 12) -> np.ndarray:
+    mask = np.zeros((SIZE, SIZE), bool)
+    mask[margin:-margin, margin:-margin] = True
+    return mask
+
+
+def as_tensor(image: np.ndarray) -> Tensor:
+    return torch.from_numpy(image).permute(2, 0, 1).float() / 127.5 - 1
+
+
+def decoded(codec: Codec, image: np.ndarray) -> Tensor:
+    return codec.decode(codec.encode(as_tensor(image)[None]))[0]
+
+
+def test_a_known_defect_gets_back_what_the_codec_has_lost(codec: Codec) -> None:
+    image, mask = grained(1), square()
+    library = build_library(codec, [image], [mask], seed=0)
+    result = restore(decoded(codec, image), mask, library, reach=0)
+    inside = torch.from_numpy(mask)
+    lost = (decoded(codec, image) - as_tensor(image))[:, inside].square().mean()
+    left = (result - as_tensor(image))[:, inside].square().mean()
+    assert left < 0.05 * lost
+
+
+def test_pixels_that_no_patch_of_the_mask_holds_stay_as_they_are(codec: Codec) -> None:
+    painted, mask = decoded(codec, grained(1)), square(20)
+    result = restore(painted, mask, build_library(codec, [grained(2)], [square()], 0), reach=2)
+    touched = torch.from_numpy(square(20 - 2 - 3))
+    assert torch.equal(result[:, ~touched], painted[:, ~touched])
+    assert not torch.equal(result[:, touched], painted[:, touched])
+
+
+def test_an_empty_mask_changes_nothing(codec: Codec) -> None:
+    painted = decoded(codec, grained(1))
+    library = build_library(codec, [grained(2)], [square()], 0)
+    assert restore(painted, np.zeros((SIZE, SIZE), bool), library, reach=3) is painted
+
+
+def test_of_two_real_patches_the_one_whose_decoded_twin_is_nearer_is_drawn_in_the_painted_colour() -> None:
+    flat = torch.zeros(2, 3 * 49)
+    twin = flat.clone()
+    twin[1, ::2] = 0.5
+    grain = torch.linspace(-0.2, 0.2, 49).repeat(3)
+    library = PatchLibrary(decoded=twin, real=torch.stack([grain, torch.ones(3 * 49)]))
+    result = restore(torch.full((3, 15, 15), 0.3), np.ones((15, 15), bool), library, reach=0)
+    assert torch.allclose(result[:, 4:-4, 4:-4].mean(), torch.tensor(0.3), atol=0.02)
+    assert result.max() < 0.6
+
+
+def test_a_library_has_patches_of_the_defect_and_its_edge_mirrored_too_and_is_bounded(
+    codec: Codec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image, spot = grained(3), np.zeros((SIZE, SIZE), bool)
+    spot[20, 20] = True
+    library = build_library(codec, [image], [spot], 0)
+    assert len(library.real) == 2 * 41  # of all pixels at most 4 steps along rows and columns away
+    centre = as_tensor(image)[:, 17:24, 17:24]
+    for view in (centre, centre.flip(2)):
+        assert (library.real == view.flatten()).all(dim=1).any()
+    monkeypatch.setattr("tasks.real_patches._MOST", 30)
+    assert len(build_library(codec, [image, grained(4)], [spot, square()], 0).real) == 30
+
+
+def photograph(name: str, split: str, defect_type: str, category: str = "plate") -> InputImage:
+    image = grained(sum(name.encode()))
+    return InputImage(
+        image_id=name,
+        category=category,
+        defect_type=defect_type,
+        split=split,
+        group=name,
+        image=image,
+        mask=None if defect_type == CLEAN else square(22),
+        foreground=np.ones((SIZE, SIZE), bool),
+        sha256=name,
+        path=name,
+        source="made",
+        license="CC0-1.0",
+    )
+
+
+def test_libraries_come_from_the_types_own_train_defects(codec: Codec, tmp_path) -> None:
+    images = (
+        photograph("spot", TRAIN, "spot"),
+        photograph("flake", TRAIN, "flake"),
+        photograph("held", TEST, "spot"),
+        photograph("good", TRAIN, CLEAN),
+        photograph("bare", TRAIN, CLEAN, "sheet"),
+    )
+    inputs = Inputs(images, (), "inputs")
+    libraries = PatchLibraries(inputs, tmp_path, seed=0)
+
+    def same(found: PatchLibrary | None, *names: str) -> bool:
+        wanted = [inputs.by_id(name) for name in names]
+        expected = build_library(codec, [each.image for each in wanted], [square(22)] * len(wanted), 0)
+        assert found is not None
+        return bool((found.real.sort(0).values == expected.real.sort(0).values).all())
+
+    assert same(libraries.of(codec, "plate", "spot"), "spot")
+    assert same(libraries.of(codec, "plate", "flake"), "flake")
+    assert same(libraries.of(codec, "plate", "a type without photographs"), "flake", "spot")
+    assert libraries.of(codec, "sheet", "spot") is None
+    without_test = replace(inputs, images=tuple(image for image in images if image.split == TRAIN))
+    again = PatchLibraries(without_test, tmp_path, seed=0).of(codec, "plate", "spot")
+    assert again is not None
+    assert torch.equal(again.real, libraries.of(codec, "plate", "spot").real)
