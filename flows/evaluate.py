@@ -52,7 +52,8 @@ def run_arms(params: Params, workspace: Workspace) -> None:
     size = settings.image_size
     with progress() as report:
         ours = {name: released(workspace.release, name, size, settings.samples) for name in inputs.categories}
-        suspected = refuse_leaks(inputs, [example for examples in ours.values() for example in examples])
+        painted = [example for examples in ours.values() for example in examples]
+        suspected = refuse_leaks(inputs, painted, report=report)
         scorer = Scorer(params.score, device())
         folder = _baselines_folder(workspace)
         baselines = {name: painted_by(name, inputs, params, folder, scorer, report) for name in _baselines(inputs)}

@@ -9,3 +9,7 @@ Progress = Callable[[int, int], None]
 
 Report = Callable[[str, int, int], None]
 """(what is being done, steps done, steps in all); called often, so it must be cheap."""
+
+
+def silent(what: str, done: int, total: int) -> None:
+    """A `Report` that nobody listens to."""

@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         inputs = read_or_build(params, given.params.parent, given.workspace / "data" / "inputs", report)
         painted = {name: _painted(name, inputs, params, given.workspace, report) for name in names}
         published = {name: _as_published(name, inputs, params, given.workspace, report) for name in names}
-        suspected = refuse_leaks(inputs)
+        suspected = refuse_leaks(inputs, report=report)
         evaluations = [
             _evaluated(category, inputs, painted, published, suspected, params, given.workspace, report)
             for category in inputs.categories

@@ -7,8 +7,10 @@ as good as their rules, and a crop shares neither file nor outline with its whol
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Literal
 
 import numpy as np
@@ -21,6 +23,7 @@ from tasks.inputs.duplicates import descriptor_of, near_between
 from tasks.inputs.normalise import fit_image
 from tasks.inputs.store import Inputs
 from tasks.params import InputsParams
+from tasks.progress import Report, silent
 
 Kind = Literal["copy", "turned copy", "other exposure", "crop", "same part", "sister part"]
 
@@ -74,13 +77,16 @@ class _Seen:
 
 
 def refuse_leaks(
-    inputs: Inputs, synthetic: Sequence[Example] = (), near_duplicate_distance: float = _NEAR
+    inputs: Inputs,
+    synthetic: Sequence[Example] = (),
+    near_duplicate_distance: float = _NEAR,
+    report: Report = silent,
 ) -> tuple[Leak, ...]:
     """Raise DefectoryError naming the images and the kind of every leak; else what is merely suspected.
 
-    The one call of an evaluation.
+    The one call of an evaluation. It looks at a few images a second.
     """
-    found = find_leaks(inputs, synthetic, near_duplicate_distance)
+    found = find_leaks(inputs, synthetic, near_duplicate_distance, report)
     check_leaks([leak for leak in found if leak.refuses])
     return tuple(found)
 
@@ -99,7 +105,12 @@ def check_leaks(leaks: Sequence[Leak]) -> None:
     )
 
 
-def find_leaks(inputs: Inputs, synthetic: Sequence[Example] = (), near_duplicate_distance: float = _NEAR) -> list[Leak]:
+def find_leaks(
+    inputs: Inputs,
+    synthetic: Sequence[Example] = (),
+    near_duplicate_distance: float = _NEAR,
+    report: Report = silent,
+) -> list[Leak]:
     """Every leak into the test split, one for each pair of images: the first kind of `Kind` that holds.
 
     Files and pixels are compared across categories, all else within one. A synthetic image is made of train images,
@@ -119,16 +130,23 @@ def find_leaks(inputs: Inputs, synthetic: Sequence[Example] = (), near_duplicate
             pictures = [*(image.image for image in ours), *(each.image for each in seen)]
             mean = np.stack([descriptor_of(picture) for picture in pictures]).mean(axis=0)
             found += _near(ours, seen, mean, near_duplicate_distance)
-            found += _crops(ours, seen)
+            found += _crops(ours, seen, report)
             found += _same_parts(ours, seen)
     return list({(leak.test_id, leak.train_id): leak for leak in reversed(found)}.values())[::-1]
 
 
 def _copies(tested: Sequence[InputImage], seen: Sequence[_Seen]) -> Iterator[Leak]:
+    by_file, by_pixels = defaultdict(list), defaultdict(list)
+    for other in seen:
+        by_file[other.sha256].append(other.image_id)
+        by_pixels[_pixels(other.image)].append(other.image_id)
     for image in tested:
-        for other in seen:
-            if image.sha256 == other.sha256 or np.array_equal(image.image, other.image):
-                yield Leak(image.image_id, other.image_id, "copy", 0.0)
+        for train_id in dict.fromkeys(by_file[image.sha256] + by_pixels[_pixels(image.image)]):
+            yield Leak(image.image_id, train_id, "copy", 0.0)
+
+
+def _pixels(image: Image) -> str:
+    return sha256(str(image.shape).encode() + image.tobytes()).hexdigest()
 
 
 def _painted_over(tested: Sequence[InputImage], synthetic: Sequence[Example]) -> Iterator[Leak]:
@@ -154,14 +172,14 @@ def _near(tested: Sequence[InputImage], seen: Sequence[_Seen], mean: np.ndarray,
         yield Leak(tested[row].image_id, seen[column].image_id, kind, value)
 
 
-def _crops(tested: Sequence[InputImage], seen: Sequence[_Seen]) -> Iterator[Leak]:
+def _crops(tested: Sequence[InputImage], seen: Sequence[_Seen], report: Report) -> Iterator[Leak]:
     """Only where one of the two is defective: that two clean images share a piece gives no defect away."""
     defects = [each for each in seen if each.defective]
     for ones, others in (
         ([image for image in tested if image.defect_type != CLEAN], seen),
         ([image for image in tested if image.defect_type == CLEAN], defects),
     ):
-        for piece in shared_pieces([image.image for image in ones], [each.image for each in others]):
+        for piece in shared_pieces([image.image for image in ones], [each.image for each in others], report):
             kind: Kind = "sister part" if piece.in_pose else "crop"
             yield Leak(ones[piece.tested].image_id, others[piece.trained].image_id, kind, float(piece.votes))
 

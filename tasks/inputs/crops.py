@@ -23,6 +23,7 @@ from skimage.measure import ransac
 from skimage.transform import SimilarityTransform, warp
 
 from tasks.contracts import Image
+from tasks.progress import Report, silent
 
 _SIDE = 128
 """Pixels a side at which pieces are looked for."""
@@ -78,7 +79,7 @@ class _Features:
     """(n,), position of each feature's image."""
 
 
-def shared_pieces(tested: Sequence[Image], trained: Sequence[Image]) -> Iterator[SharedPiece]:
+def shared_pieces(tested: Sequence[Image], trained: Sequence[Image], report: Report = silent) -> Iterator[SharedPiece]:
     """Pairs of a tested and a trained image, of any size, that share a piece; the best of both mirrorings.
 
     Pieces are found from about a tenth of an image's area on and enlarged up to three times; a piece without
@@ -88,8 +89,14 @@ def shared_pieces(tested: Sequence[Image], trained: Sequence[Image]) -> Iterator
     if not greys:
         return
     shared = np.mean(greys, axis=0)
-    pool = _joined([_features(grey, position) for position, grey in enumerate(greys)])
+    what, count = "looking for pieces of test images in training images", len(trained) + len(tested)
+    features = []
+    for position, grey in enumerate(greys):
+        features.append(_features(grey, position))
+        report(what, position + 1, count)
+    pool = _joined(features)
     for position, image in enumerate(tested):
+        report(what, len(trained) + position + 1, count)
         best: dict[int, SharedPiece] = {}
         for grey in (_grey(image), _grey(image[:, ::-1])):
             for piece in _pieces(grey, position, greys, shared, pool):
