@@ -1,24 +1,25 @@
 """Are the pictures of a release those that its manifest hashed? Every byte of every sample is looked at.
 
-In: a release's folder. Out: one line a problem. The pictures are hashed where they lie in a row group's memory, shards
-side by side, so that the disk, not Python, sets the pace.
+In: a release's folder. Out: one line a problem. The pictures are hashed a row group at a time, shards side by
+side, so that memory stays bounded and the disk, or the hashing, sets the pace.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tasks.shards.encode import IMAGE_ROWS
+from tasks.shards.encode import IMAGE_ROWS, sha256
 
 PICTURES = ("image", "mask")
+_LISTED = ["sample_id", "row", *(f"{name}_sha256" for name in PICTURES)]
 
 
 def damaged_samples(folder: Path, manifest: pa.Table) -> Iterator[str]:
@@ -33,40 +34,32 @@ def damaged_samples(folder: Path, manifest: pa.Table) -> Iterator[str]:
 
 
 def _damaged_of(folder: Path, manifest: pa.Table, shard: str) -> list[str]:
-    listed = {row["row"]: row for row in manifest.filter(pc.equal(manifest["shard"], shard)).to_pylist()}
-    problems = []
+    listed = manifest.filter(pc.equal(manifest["shard"], shard)).select(_LISTED).to_pylist()
     try:
-        with pq.ParquetFile(folder / shard) as file:
-            wanted = ["sample_id", *(f"{name}.bytes" for name in PICTURES)]
-            for number, found in enumerate(_stored(file, wanted)):
-                expected = listed.pop(number, None)
-                if expected is not None:
-                    problems += _differences(expected, found)
+        found = _stored(folder / shard)
     except (OSError, pa.ArrowException) as error:
         return [f"{shard}: cannot be read ({str(error).splitlines()[0]})"]
-    return problems + [f"{row['sample_id']}: {shard} has no row {number}" for number, row in listed.items()]
+    return [f"{shard}: {problem}" for row in listed for problem in _differences(row, found)]
 
 
-def _stored(file: pq.ParquetFile, columns: list[str]) -> Iterator[dict[str, str]]:
-    """Each row's sample_id, and the hashes of its pictures under the manifest's names."""
-    for batch in file.iter_batches(IMAGE_ROWS, columns=columns):
-        pictures = {name: batch.column(name).field("bytes") for name in PICTURES}
-        for place, sample_id in enumerate(batch.column("sample_id").to_pylist()):
-            yield {
-                "sample_id": sample_id,
-                **{f"{name}_sha256": _sha256(stored[place]) for name, stored in pictures.items()},
-            }
+def _stored(shard: Path) -> list[tuple[str, ...]]:
+    """Of each row the sample_id and the hashes of its pictures, in the order of `PICTURES`."""
+    rows: list[tuple[str, ...]] = []
+    with pq.ParquetFile(shard) as file:
+        for batch in file.iter_batches(IMAGE_ROWS, columns=["sample_id", *(f"{name}.bytes" for name in PICTURES)]):
+            pictures = [batch.column(name).field("bytes").to_pylist() for name in PICTURES]
+            hashes = [[sha256(content or b"") for content in contents] for contents in pictures]
+            rows += zip(batch.column("sample_id").to_pylist(), *hashes, strict=True)
+    return rows
 
 
-def _sha256(stored: pa.BinaryScalar) -> str:
-    content = stored.as_buffer()
-    return "" if content is None else hashlib.sha256(content).hexdigest()
-
-
-def _differences(expected: dict[str, str], found: dict[str, str]) -> Iterator[str]:
-    if found["sample_id"] != expected["sample_id"]:
-        yield f"{expected['shard']}: row {expected['row']} holds {found['sample_id']}, not {expected['sample_id']}"
-        return
-    for name in PICTURES:
-        if found[f"{name}_sha256"] != expected[f"{name}_sha256"]:
-            yield f"{expected['sample_id']}: its {name} in {expected['shard']} is not the one in the manifest"
+def _differences(listed: dict[str, Any], found: list[tuple[str, ...]]) -> Iterator[str]:
+    number, sample_id = listed["row"], listed["sample_id"]
+    if number >= len(found):
+        yield f"{sample_id}: there is no row {number}"
+    elif found[number][0] != sample_id:
+        yield f"{sample_id}: row {number} holds {found[number][0]}"
+    else:
+        for name, stored in zip(PICTURES, found[number][1:], strict=True):
+            if stored != listed[f"{name}_sha256"]:
+                yield f"{sample_id}: its {name} is not the one in the manifest"

@@ -43,9 +43,9 @@ def test_every_wrong_picture_is_named_across_row_groups_and_shards(release: Path
     rows[4]["mask"] = {"bytes": None, "path": "gone"}
     rewrite(nuts, rows)
     assert damage_in(release) == [
-        "bolt-000001: its image in images/bolt/00000.parquet is not the one in the manifest",
-        "bolt-000006: its mask in images/bolt/00000.parquet is not the one in the manifest",
-        "nut-000004: its mask in images/nut/00000.parquet is not the one in the manifest",
+        "images/bolt/00000.parquet: bolt-000001: its image is not the one in the manifest",
+        "images/bolt/00000.parquet: bolt-000006: its mask is not the one in the manifest",
+        "images/nut/00000.parquet: nut-000004: its mask is not the one in the manifest",
     ]
 
 
@@ -54,10 +54,10 @@ def test_rows_that_moved_or_are_gone_are_named(release: Path) -> None:
     rows = pq.read_table(shard).to_pylist()
     rewrite(shard, [rows[1], rows[0], *rows[2:5]])
     assert damage_in(release) == [
-        "images/screw/00000.parquet: row 0 holds screw-000001, not screw-000000",
-        "images/screw/00000.parquet: row 1 holds screw-000000, not screw-000001",
-        "screw-000005: images/screw/00000.parquet has no row 5",
-        "screw-000006: images/screw/00000.parquet has no row 6",
+        "images/screw/00000.parquet: screw-000000: row 0 holds screw-000001",
+        "images/screw/00000.parquet: screw-000001: row 1 holds screw-000000",
+        "images/screw/00000.parquet: screw-000005: there is no row 5",
+        "images/screw/00000.parquet: screw-000006: there is no row 6",
     ]
 
 
