@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.worth.__main__ import MIXES
+from benchmarks.worth.__main__ import MIXES, OWN, as_published
 from benchmarks.worth.kept import read_examples, write_examples
+from tasks.params import Params
 from tasks.synthesis import SYSTEMS
 from tests.evaluation.pictures import defective
 
@@ -33,3 +34,13 @@ def test_examples_of_other_models_are_not_used(tmp_path: Path) -> None:
 
 def test_the_mixes_are_of_systems_that_exist() -> None:
     assert all(set(members) <= set(SYSTEMS) for members in MIXES.values())
+
+
+def test_published_systems_are_judged_without_our_patches_and_our_own_with_them() -> None:
+    params = Params.model_validate({"dataset": {"name": "d"}, "inputs": {"sources": [{"kind": "elpv"}]}})
+    assert params.adapt.real_patches
+    assert set(OWN) < set(SYSTEMS)
+    for system in SYSTEMS:
+        judged = as_published(params, system)
+        assert judged.adapt.real_patches == (system in OWN)
+        assert judged.adapt.model_copy(update={"real_patches": True}) == params.adapt

@@ -60,7 +60,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with progress() as report:
         inputs = read_or_build(params, given.params.parent, given.workspace / "data" / "inputs", report)
         painted = {name: _painted(name, inputs, params, given.workspace, report) for name in names}
-        published = {name: _as_published(name, inputs, params, given.workspace, report) for name in names}
+        published = {
+            name: _painted(name, inputs, as_published(params, name), given.workspace, report) for name in names
+        }
         suspected = refuse_leaks(inputs, report=report)
         evaluations = [
             _evaluated(category, inputs, painted, published, suspected, params, given.workspace, report)
@@ -97,10 +99,11 @@ def _evaluated(
     return evaluate(category, photographs, [*mixes, *alones], suspected, params.evaluate, folder, report)
 
 
-def _as_published(system: str, inputs: Inputs, params: Params, workspace: Path, report: Report) -> ByCategory:
-    """The system's examples without what no publication of it has; a system of our own stays as it is."""
-    bare = params.model_copy(update={"adapt": params.adapt.model_copy(update={"real_patches": False})})
-    return _painted(system, inputs, params if system in OWN else bare, workspace, report)
+def as_published(params: Params, system: str) -> Params:
+    """The params without what no publication of the system has; a system of our own keeps all."""
+    if system in OWN:
+        return params
+    return params.model_copy(update={"adapt": params.adapt.model_copy(update={"real_patches": False})})
 
 
 def _painted(system: str, inputs: Inputs, params: Params, workspace: Path, report: Report) -> ByCategory:
