@@ -214,7 +214,7 @@ class AdaptParams(Block):
     """Pixels outside the mask over which the result is blended into the clean image."""
     real_patches: bool = True
     """Whether what a codec decoded is drawn anew with patches of the train split's real defects, where it has any.
-    The composition stays, the grain becomes a camera's. No published system does it: `false` shows them as published."""
+    The composition stays, the grain becomes a camera's. No published system does it: `false` shows it as published."""
 
 
 class ScoreParams(Block):

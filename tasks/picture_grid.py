@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,8 @@ TILE = 128
 """Pixels a side of every picture on the page."""
 
 _GAP, _MARGIN, _LINE = 3, 10, 16
+_HEADING_LETTERS = 20
+"""Of a line that fits above a picture."""
 _PAPER, _INK, _FAINT = (250, 250, 248), (28, 28, 30), (110, 110, 115)
 
 
@@ -23,16 +26,19 @@ class GridRow:
 
 
 def draw_grid(title: str, headings: Sequence[str], rows: Sequence[GridRow]) -> PIL.Image.Image:
-    """An RGB picture. Every row has as many tiles as there are headings."""
+    """An RGB picture. Every row has as many tiles as there are headings; long headings go over several lines."""
+    wrapped = [textwrap.wrap(heading, _HEADING_LETTERS) for heading in headings]
+    first = _MARGIN + (2 + max(map(len, wrapped), default=0)) * _LINE
     step = TILE + _GAP
-    height = 2 * _MARGIN + 3 * _LINE + len(rows) * (step + _LINE)
+    height = first + len(rows) * (step + _LINE) + _MARGIN
     page = PIL.Image.new("RGB", (2 * _MARGIN + len(headings) * step - _GAP, height), _PAPER)
     pen = ImageDraw.Draw(page)
     pen.text((_MARGIN, _MARGIN - 2), title, _INK, ImageFont.load_default(15))
-    for column, heading in enumerate(headings):
-        pen.text((_MARGIN + column * step, _MARGIN + _LINE + 10), heading, _INK, ImageFont.load_default(12))
+    for column, lines in enumerate(wrapped):
+        top = first - len(lines) * _LINE
+        pen.multiline_text((_MARGIN + column * step, top), "\n".join(lines), _INK, ImageFont.load_default(12))
     for number, row in enumerate(rows):
-        top = _MARGIN + 3 * _LINE + number * (step + _LINE)
+        top = first + number * (step + _LINE)
         for column, tile in zip(range(len(headings)), row.tiles, strict=True):
             page.paste(tile, (_MARGIN + column * step, top))
         pen.text((_MARGIN, top + TILE + 1), row.caption, _FAINT, ImageFont.load_default(10))

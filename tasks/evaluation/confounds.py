@@ -75,11 +75,6 @@ def find_confounds(arms: Sequence[Arm], test: TestSet) -> list[Confound]:
     return found
 
 
-def refuses_winner(findings: Sequence[Confound]) -> bool:
-    """Whether train and test differ so much that no arm may be called the winner."""
-    return any(finding.refuses for finding in findings)
-
-
 def statistics_of(example: Example) -> Statistics:
     """Grey levels (of 255) outside the mask: the mean of each channel, contrast, sharpness and noise.
 
