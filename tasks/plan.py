@@ -8,7 +8,8 @@ more categories or another shard size leave it as it was.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from operator import attrgetter
 from typing import Any, TypeVar
 
 from tasks.contracts import TRAIN, DefectoryError, SampleSpec, ShardPlan
@@ -23,6 +24,9 @@ ANY_DEFECT = "defect"
 """The defect type of samples in a category without a defect to learn from."""
 
 _Item = TypeVar("_Item")
+_FIELDS = tuple(field.name for field in fields(SampleSpec))
+_values_of = attrgetter(*_FIELDS)
+"""What asdict would say of a spec: that copies every value, half of the time of a whole plan."""
 
 
 def plan_samples(params: Params, inputs: Inputs) -> tuple[SampleSpec, ...]:
@@ -52,8 +56,8 @@ def plan_shards(params: Params, inputs: Inputs, model_sha256: str) -> tuple[Shar
 
 
 def _shard(category: str, number: int, specs: tuple[SampleSpec, ...], shared: str) -> ShardPlan:
-    # vars, as asdict copies every value of every sample: half of the time of a whole plan.
-    return ShardPlan(category, number, specs, fingerprint(shared, [vars(spec) for spec in specs]))
+    plain = [dict(zip(_FIELDS, _values_of(spec), strict=True)) for spec in specs]
+    return ShardPlan(category, number, specs, fingerprint(shared, plain))
 
 
 def line_fingerprint(params: Params, inputs: Inputs, model_sha256: str) -> str:

@@ -76,17 +76,18 @@ def _examples_of(
     rule: str, measure: str, params: SelectParams, painted: pd.DataFrame, inputs: Inputs, candidates: Path
 ) -> RuleExamples:
     threshold = float(getattr(params, rule))
-    first = painted[painted["rule"] == rule]
-    breaking = first if rule == _DUPLICATES else painted[~meets(rule, painted[measure].to_numpy(np.float64), params)]
-    sides = (first, painted[painted["status"] == ACCEPTED])
-    shown = [nearest_to(threshold, side, measure) for side in sides]
+    first, accepted_ones = painted["rule"] == rule, painted["status"] == ACCEPTED
+    breaking = first if rule == _DUPLICATES else ~meets(rule, painted[measure].to_numpy(np.float64), params)
+    # Of hundreds of thousands of rows only what the choice needs is copied.
+    narrow = painted[["sample_id", measure]]
+    shown = [painted.loc[nearest_to(threshold, narrow[side], measure).index] for side in (first, accepted_ones)]
     pictures = read_pictures(candidates, pd.concat(shown))
     rejected, accepted = (
         tuple(_example(row, rule, measure, painted, pictures, inputs, candidates) for row in side.to_dict("records"))
         for side in shown
     )
     off = rule == COPY_RULE and threshold == 0
-    return RuleExamples(rule, threshold, 0 if off else len(breaking), len(first), rejected, accepted)
+    return RuleExamples(rule, threshold, 0 if off else int(breaking.sum()), int(first.sum()), rejected, accepted)
 
 
 def nearest_to(threshold: float, samples: pd.DataFrame, measure: str) -> pd.DataFrame:
