@@ -10,6 +10,8 @@ from typing import Annotated
 
 import typer
 
+from flows import machines
+from flows.options import ParamsOption, RepoOption, RootOption
 from flows.terminal import output, run_to_status
 from flows.workspace import PARAMS, ROOT
 
@@ -19,10 +21,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="A few clean photographs in, a versioned dataset of synthetic industrial anomalies with pixel masks out.",
 )
-
-ParamsOption = Annotated[Path, typer.Option("--params", help="What to make.")]
-RootOption = Annotated[Path, typer.Option("--root", help="Where the data are.")]
-RepoOption = Annotated[Path, typer.Option("--repo", help="The dataset's git and dvc repository.")]
 
 
 @app.command()
@@ -155,6 +153,9 @@ def up(
 
     output.print("starting the server ...")
     raise typer.Exit(run_to_status(lambda: serve(folder, port, host)))
+
+
+app.add_typer(machines.app)
 
 
 def main() -> None:

@@ -1,38 +1,61 @@
-"""Deployments: what a Prefect server starts on demand or on a schedule, and the pool whose workers do it.
+"""Deployments: what a Prefect server starts on demand or on a schedule, and the pools whose workers do it.
 
-`factory` makes a dataset, `publish` makes a version of it and has a schedule for every night, off until turned on.
-One run of each at a time: a second one waits, and then has only what is missing to do.
+`factory` and `fan-out` make a dataset, `publish` a version of it, one run of each at a time: a second one waits, and
+then has only what is missing to do. `generate-part` makes a part of a run on any machine, as many at once as there are
+workers. The workers import the installed package, so that no machine needs this one's folders.
 """
 
 from __future__ import annotations
 
-import inspect
 import signal
 import sys
 from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from prefect import Flow, flow, get_client, get_run_logger
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
 from prefect.deployments.runner import RunnerDeployment
+from prefect.exceptions import ObjectAlreadyExists
 from prefect.schedules import Cron, Schedule
 from prefect.settings import PREFECT_HOME
+from prefect.types.entrypoint import EntrypointType
 from prefect.workers.process import ProcessWorker
 
 from flows import policy
 from flows.access import LOOPBACK
+from flows.automations import watch
 from flows.factory import factory
+from flows.fan_out import fan_out
+from flows.lock import alone
+from flows.part import generate_part
+from flows.policy import NAME, PARTS_POOL, POOL
 from flows.processes import supervised
 from flows.publish import publish
-from flows.server import embedded_server, open_to_other_runs
+from flows.server import embedded_server, lasting_server, open_to_other_runs
 from flows.terminal import output
 from flows.workspace import PARAMS, ROOT
+from tasks.contracts import DefectoryError
+from tasks.store import check_endpoint
 
-POOL = "defectory"
-NAME = "local"
-_CODE = Path(__file__).resolve().parents[1]
+_ONE = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.ENQUEUE)
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What a person may want of the scheduled runs."""
+
+    cron: str | None = None
+    """When to publish; where it is left out, a schedule that the server has already stays."""
+    timezone: str = "UTC"
+    notify: str | None = None
+    """`type/name` of the block through which failures are told."""
+    store: str | None = None
+    """Paint on the workers of all machines, which share this store."""
+    endpoint: str | None = None
 
 
 @flow(
@@ -42,35 +65,81 @@ _CODE = Path(__file__).resolve().parents[1]
     retry_delay_seconds=policy.PUBLISH_RETRY_SECONDS,
     timeout_seconds=policy.PUBLISH_TIMEOUT_SECONDS,
 )
-def publish_version(repo: Path = Path(), tag: str | None = None) -> str:
-    """Make, push and tag a version; returns the tag."""
-    return publish(repo.resolve(), tag, get_run_logger().info).tag
+def publish_version(
+    repo: Path = Path(), tag: str | None = None, store: str | None = None, endpoint: str | None = None
+) -> str:
+    """Make, push and tag a version; returns the tag. With a store the workers of all machines make its shards."""
+    repo = repo.resolve()
+    with alone(repo / ROOT):
+        if store:
+            fan_out(store, endpoint, params=repo / PARAMS, root=repo / ROOT)
+        return publish(repo, tag, get_run_logger().info).tag
 
 
-def deploy(folder: Path) -> None:
-    """Register both deployments with the current server; their runs work on the dataset in `folder`."""
-    template = ProcessWorker.get_default_base_job_template()
-    with get_client(sync_client=True) as client:
-        client.create_work_pool(WorkPoolCreate(name=POOL, type="process", base_job_template=template), overwrite=True)
+def deploy_here(folder: Path, wishes: Wishes) -> None:
+    """Register with the server that PREFECT_API_URL names, or that is up on this machine."""
+    if wishes.endpoint:
+        check_endpoint(wishes.endpoint)
+    with lasting_server() as address:
+        deploy(folder, wishes)
+    when = f"publish runs at {wishes.cron!r} ({wishes.timezone})" if wishes.cron else "no schedule was changed"
+    output.print(f"registered with {address}; {when}; workers: prefect worker start --pool {POOL}", markup=False)
+
+
+def deploy(folder: Path, wishes: Wishes = Wishes()) -> None:
+    """Register all with the current server; runs work on the dataset in `folder`. Safe to repeat."""
+    schedule = _schedule(wishes)
+    for pool in (POOL, PARTS_POOL):
+        _make_pool(pool)
     place = folder.resolve()
-    _register(factory, {"params": str(place / PARAMS), "root": str(place / ROOT)})
-    _register(publish_version, {"repo": str(place)}, Cron(policy.PUBLISH_SCHEDULE, active=False))
+    wanted = {"store": wishes.store, "endpoint": wishes.endpoint}
+    shared = {name: value for name, value in wanted.items() if value is not None}
+    whole = [
+        _register(factory, {"params": str(place / PARAMS), "root": str(place / ROOT)}),
+        _register(fan_out, {"params": str(place / PARAMS), "root": str(place / ROOT), **shared}),
+        _register(publish_version, {"repo": str(place), **shared}, schedule),
+    ]
+    _register(generate_part, {}, pool=PARTS_POOL, limit=None)
+    watch(whole, wishes.notify)
 
 
-def _register(deployed: Flow[..., Any], parameters: dict[str, str], schedule: Schedule | None = None) -> None:
-    path = Path(inspect.getfile(deployed.fn)).relative_to(_CODE)
-    loaded = deployed.from_source(source=str(_CODE), entrypoint=f"{path}:{deployed.fn.__name__}")
-    assert isinstance(loaded, Flow)  # this and the next are coroutines in an event loop only
-    deployment = loaded.to_deployment(
+def _schedule(wishes: Wishes) -> Schedule | None:
+    try:
+        return Cron(wishes.cron, timezone=wishes.timezone) if wishes.cron else None
+    except ValueError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise DefectoryError(
+            f"--cron {wishes.cron!r}, --timezone {wishes.timezone}: {reason}; e.g. '0 2 * * *'"
+        ) from None
+
+
+def _make_pool(name: str) -> None:
+    """A pool that is there already stays as it is: it may be one of Kubernetes."""
+    template = ProcessWorker.get_default_base_job_template()
+    with get_client(sync_client=True) as client, suppress(ObjectAlreadyExists):
+        client.create_work_pool(WorkPoolCreate(name=name, type="process", base_job_template=template))
+
+
+def _register(
+    deployed: Flow[..., Any],
+    parameters: dict[str, str],
+    schedule: Schedule | None = None,
+    pool: str = POOL,
+    limit: ConcurrencyLimitConfig | None = _ONE,
+) -> UUID:
+    deployment = deployed.to_deployment(
         NAME,
-        work_pool_name=POOL,
+        work_pool_name=pool,
         parameters=parameters,
         schedule=schedule,
-        concurrency_limit=ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.ENQUEUE),
+        concurrency_limit=limit,
         description=deployed.description,
+        entrypoint_type=EntrypointType.MODULE_PATH,
     )
-    assert isinstance(deployment, RunnerDeployment)
-    deployment.apply()
+    assert isinstance(deployment, RunnerDeployment)  # this and the next are coroutines in an event loop only
+    made = deployment.apply()
+    assert isinstance(made, UUID)
+    return made
 
 
 def serve(folder: Path, port: int, host: str = LOOPBACK) -> None:

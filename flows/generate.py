@@ -24,6 +24,7 @@ from flows.timing import peak_memory
 from flows.workspace import PARAMS, ROOT, Workspace
 from tasks.contracts import DefectoryError, Failure, ShardPlan
 from tasks.params import load_params
+from tasks.parts import WHOLE, Part
 from tasks.quality.real_descriptors import write_real_descriptors
 from tasks.shards.files import shard_files
 from tasks.shards.read import is_done, read_marker, read_scores
@@ -43,23 +44,32 @@ class GenerateReport:
 
 @flow(name="generate", task_runner=policy.background(), persist_result=False)
 @exclusive
-def generate(params: Path = PARAMS, root: Path = ROOT) -> GenerateReport:
-    """Make what is missing of the plan. Raises DefectoryError when too large a share of it could not be made."""
+def generate(params: Path = PARAMS, root: Path = ROOT, part: Part = WHOLE) -> GenerateReport:
+    """Make what is missing of the plan, or of a part of it.
+
+    Raises DefectoryError when too large a share of it could not be made.
+    """
     workspace = Workspace(root)
     line = Line(load_params(params), workspace)
-    sweep_stale(line.candidates, line.plans)
-    write_real_descriptors(line.inputs, line.candidates, policy.device())
-    missing = [plan for plan in line.plans if not is_finished(line.candidates, plan)]
+    if part == WHOLE:  # beside others, what looks stale may be what they are writing
+        sweep_stale(line.candidates, line.plans)
+        write_real_descriptors(line.inputs, line.candidates, policy.device())
+    return make(line, workspace, part.of(line.plans))
+
+
+def make(line: Line, workspace: Workspace, plans: Sequence[ShardPlan]) -> GenerateReport:
+    """Make those of these shards that are not finished. Raises as `generate` does; only these shards count."""
+    missing = [plan for plan in plans if not is_finished(line.candidates, plan)]
     if not missing:
         return GenerateReport(0, 0, {})
     with progress() as report:
-        counter = _Counter(line.plans, missing, report)
+        counter = _Counter(plans, missing, report)
         lost = dict(_make(line, missing, counter))
         lost = dict(_make(line, list(lost), counter))
     for plan, error in lost.items():
         write_shard(line.candidates, plan, [], [Failure(spec, "generate", error) for spec in plan.specs])
     _record(line, workspace)
-    _check_failures(line)
+    _check_failures(line, plans)
     return GenerateReport(len(missing), sum(len(plan.specs) for plan in missing), {p.name: e for p, e in lost.items()})
 
 
@@ -143,20 +153,21 @@ def _samples(line: Line, name: str) -> int:
     return next(len(plan.specs) for plan in line.plans if plan.name == name)
 
 
-def _check_failures(line: Line) -> None:
+def _check_failures(line: Line, plans: Sequence[ShardPlan]) -> None:
     limit = line.params.select.max_failed_share
-    markers = [read_marker(shard_files(line.candidates, plan).marker) for plan in line.plans]
+    markers = [read_marker(shard_files(line.candidates, plan).marker) for plan in plans]
     failed = sum(marker.failed for marker in markers if marker)
-    planned = sum(len(plan.specs) for plan in line.plans)
+    planned = sum(len(plan.specs) for plan in plans)
     if failed > limit * planned:
         raise DefectoryError(
             f"{failed} of {planned} samples could not be made, more than select.max_failed_share = {limit:g} allows; "
-            f"the first reason: {_first_error(line)}; `defectory status` lists them, `defectory resume` tries again"
+            f"the first reason: {_first_error(line, plans)}; "
+            "`defectory status` lists them, `defectory resume` tries again"
         )
 
 
-def _first_error(line: Line) -> str:
-    errors = read_scores(line.candidates, line.plans, ["error"])["error"].dropna()
+def _first_error(line: Line, plans: Sequence[ShardPlan]) -> str:
+    errors = read_scores(line.candidates, plans, ["error"])["error"].dropna()
     return str(errors.iloc[0])
 
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-import torch
 from prefect import Task, task
 from prefect.cache_policies import NO_CACHE
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
@@ -23,7 +23,28 @@ PUBLISH_RETRIES = 1
 PUBLISH_RETRY_SECONDS = 60
 """A store that hiccups for longer than dvc's own retries: everything finished is kept, so one more try is cheap."""
 PUBLISH_TIMEOUT_SECONDS = 24 * 3600
-PUBLISH_SCHEDULE = "0 2 * * *"
+DEAD_AFTER_SECONDS = 600.0
+"""Without a heartbeat, of which Prefect sends one every 180 s (PREFECT_FLOWS_HEARTBEAT_FREQUENCY)."""
+LATE_AFTER_SECONDS = 12 * 3600.0
+
+
+POOL, PARTS_POOL = "defectory", "defectory-parts"
+"""The work pool of whole runs, and that of parts: a run that waits for its parts must not keep a worker from them."""
+NAME = "local"
+"""Of every deployment, after its flow's name."""
+
+POLL_SECONDS = 2.0
+"""Between two looks at what workers on other machines have finished."""
+PATIENCE_SECONDS = 30 * 60.0
+"""For a part that runs and finishes no shard: its worker is taken for dead, and another one gets the part, too."""
+PART_ATTEMPTS = 3
+PARTS = 16
+"""More than there are workers, so that the last ones do not wait long for one another; each opens the model anew."""
+
+
+def scratch() -> Path:
+    """Where a worker keeps the runs that it takes part in: DEFECTORY_SCRATCH, best on a fast local disk."""
+    return Path(os.environ.get("DEFECTORY_SCRATCH", "") or Path.home() / ".cache" / "defectory")
 
 
 def background() -> TaskRunner[Any]:
@@ -45,6 +66,8 @@ def device() -> str:
 
     Raises DefectoryError when the device that was asked for is not there.
     """
+    import torch  # takes seconds, and what only submits or waits asks for no device
+
     wanted = os.environ.get("DEFECTORY_DEVICE", "")
     if not wanted:
         return "cuda" if torch.cuda.is_available() else "cpu"

@@ -36,7 +36,7 @@ from flows.access import LOOPBACK, check_host, guarded, own_address
 from flows.processes import supervised
 from tasks.contracts import DefectoryError
 
-_START_SECONDS, _DELIVERY_SECONDS = 90.0, 10
+_START_SECONDS, _DELIVERY_SECONDS = 240.0, 10
 
 
 @contextmanager
@@ -62,6 +62,15 @@ def prefect_server(meanwhile: Callable[[], object] = lambda: None) -> Iterator[s
     else:
         with embedded_server(meanwhile=meanwhile) as address:
             yield address
+
+
+@contextmanager
+def lasting_server() -> Iterator[str]:
+    """Like `prefect_server`, for what an embedded server is of no use to. Raises DefectoryError where there is none."""
+    if not PREFECT_API_URL.value() and _running_here() is None:
+        raise DefectoryError("no Prefect server: set PREFECT_API_URL, or start one on this machine: `defectory up`")
+    with prefect_server() as address:
+        yield address
 
 
 @contextmanager

@@ -6,6 +6,7 @@ process; a run's graph shows each with its seconds. `paint`, `adapt` and `score`
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -40,6 +41,8 @@ class Line:
         self.inputs = inputs or read_inputs(workspace.inputs)
         self.references = all_references(self.inputs, workspace.models)
         self.portfolio = Portfolio(self.inputs, params, workspace.models)
+        self.deliver: Callable[[ShardPlan], None] = lambda plan: None
+        """What is done with each shard once it is finished here."""
         self.opening_seconds = self.clock.elapsed
 
     @cached_property
@@ -104,11 +107,13 @@ def score(line: Line, shard: DrawnShard, images: list[Image]) -> ScoredShard:
 
 @station("pack {shard.drawn.plan.name}")
 def pack(line: Line, shard: ScoredShard) -> None:
-    """Encode and write the shard, its done-marker last."""
+    """Encode and write the shard, its done-marker last; send it to where it is waited for."""
     plan = shard.drawn.plan
     with line.clock.time(plan.name, "pack"):
         candidates = [_candidate(line, shard, number) for number in range(len(shard.images))]
         write_shard(line.candidates, plan, candidates, shard.drawn.failures)
+    if candidates:
+        line.deliver(plan)
 
 
 def _candidate(line: Line, shard: ScoredShard, number: int) -> Candidate:

@@ -1,13 +1,12 @@
 """A part of a plan, for one of several workers: the rule that says which shards it has.
 
-In: a part's number and how many there are. Out: its shards. Nobody hands them out: every worker finds its own by the
-shards' names, wherever it runs, so that a SLURM array, `xargs` or a queue of any kind will do.
+In: a part's number and how many there are. Out: its shards. Nobody hands them out: the plan is the same wherever it is
+made, so every worker finds its own, and a SLURM array, `xargs` or a queue of any kind will do.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tasks.contracts import DefectoryError, ShardPlan
@@ -29,13 +28,9 @@ class Part:
     def __str__(self) -> str:
         return f"{self.index}-of-{self.count}"
 
-    def of(self, plans: Iterable[ShardPlan]) -> tuple[ShardPlan, ...]:
-        """The shards of this part, in the plan's order."""
-        return tuple(plan for plan in plans if _address(plan.name) % self.count == self.index)
+    def of(self, plans: Sequence[ShardPlan]) -> tuple[ShardPlan, ...]:
+        """Every `count`-th shard, so that parts differ by one shard at most and each has some of every category."""
+        return tuple(plans[self.index :: self.count])
 
 
 WHOLE = Part()
-
-
-def _address(name: str) -> int:
-    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")

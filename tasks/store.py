@@ -12,6 +12,7 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -42,6 +43,10 @@ _REFUSED = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "AccessDenied", "Forb
 _NO_BUCKET = {"NoSuchBucket", "404"}
 _FULL = {"InsufficientStorage", "QuotaExceeded", "XMinioStorageFull", "507"}
 _READ_SIZE = 8 << 20
+
+
+class MissingObjectError(DefectoryError):
+    """There is no such object; whoever looks for one that may be gone catches this."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,23 @@ class Store:
         with self._clear_errors("read", key):
             body: bytes = self._client.get_object(Bucket=self.bucket, Key=self._key(key))["Body"].read()
             return body
+
+    def write(self, key: str, data: bytes) -> None:
+        with self._clear_errors("write", key):
+            self._client.put_object(Bucket=self.bucket, Key=self._key(key), Body=data)
+
+    def upload(self, path: Path, key: str) -> None:
+        """Send a file of any size; its object appears whole or not at all."""
+        with self._clear_errors("write", key), path.open("rb") as file:
+            self._client.upload_fileobj(file, self.bucket, self._key(key))
+
+    def download(self, key: str, path: Path) -> None:
+        """Write an object of any size to `path`, which is incomplete until this returns."""
+        with self._clear_errors("read", key), path.open("wb") as file:
+            for piece in self._client.get_object(Bucket=self.bucket, Key=self._key(key))["Body"].iter_chunks(
+                _READ_SIZE
+            ):
+                file.write(piece)
 
     def read_range(self, key: str, start: int, stop: int) -> bytes:
         """The object's bytes from `start` up to `stop`, which is not included."""
@@ -136,7 +158,9 @@ class Store:
         try:
             yield
         except ClientError as error:
-            raise DefectoryError(self._refusal(error, action, key)) from None
+            is_missing = error.response.get("Error", {}).get("Code") == "NoSuchKey"
+            kind = MissingObjectError if is_missing else DefectoryError
+            raise kind(self._refusal(error, action, key)) from None
         except NoCredentialsError:
             raise DefectoryError(
                 f"no key for the store at {self._where()}: set {KEY_VARIABLES}, or AWS_PROFILE"

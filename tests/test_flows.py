@@ -8,41 +8,33 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from prefect import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import TaskRun
-from prefect.settings import PREFECT_HOME, temporary_settings
 from typer.testing import CliRunner
 
 from flows import stations
 from flows.cli import app
-from flows.deploy import deploy
 from flows.factory import factory, resume
+from flows.fan_out import Shared, share
 from flows.generate import generate
-from flows.server import embedded_server
+from flows.part import generate_part
 from flows.versions import verify_here
 from flows.workspace import Workspace
-from tasks.contracts import DefectoryError, DrawnMask, InputImage, ReferenceMask, SampleSpec
+from tasks.contracts import DefectoryError, DrawnMask, InputImage, ReferenceMask, SampleSpec, ShardPlan
+from tasks.exchange import Delivery, delivered
 from tasks.params import MasksParams
+from tasks.parts import Part
 from tasks.shards.read import read_scores
 from tests import stand_in
+from tests.conftest import StoreKey
 from tests.factory_fixtures import SAMPLES, SHARDS, hashes, write_params, write_photographs
 
 TOLERANT = {"max_failed_share": 0.5}
-
-
-@pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """One Prefect server for all tests, with a database of its own."""
-    home = tmp_path_factory.mktemp("prefect")
-    with pytest.MonkeyPatch.context() as patch, temporary_settings({PREFECT_HOME: home}):
-        patch.setenv("PREFECT_HOME", str(home))
-        with embedded_server() as address:
-            yield address
 
 
 @pytest.fixture(scope="session")
@@ -276,12 +268,69 @@ def test_verify_names_what_is_damaged(undisturbed: Path, folder: Path) -> None:
         verify_here(write_params(folder), folder / "data")
 
 
-def test_deployments_work_on_the_folder_they_were_made_for(folder: Path) -> None:
-    deploy(folder)
-    with get_client(sync_client=True) as client:
-        made = client.read_deployment_by_name("factory/local")
-        scheduled = client.read_deployment_by_name("publish/local")
-    assert made.parameters == {"params": str(folder / "params.yaml"), "root": str(folder / "data")}
-    assert made.schedules == []
-    assert scheduled.parameters == {"repo": str(folder)}
-    assert [schedule.active for schedule in scheduled.schedules] == [False], "nothing is published unasked"
+def test_parts_made_one_by_one_are_the_whole(undisturbed: Path, folder: Path) -> None:
+    params, root = write_params(folder), folder / "data"
+    being_written = root / "candidates" / "steel" / ".00001.parquet.7.partial"
+    being_written.parent.mkdir(parents=True)
+    being_written.write_bytes(b"half of what another part is writing")
+    made = [generate(params, root, Part(index, 3)).shards for index in range(3)]
+    assert made == [2, 1, 1]
+    assert being_written.exists()
+    assert resume(params, root).shards == 0, "everything is there"
+    assert hashes(root) == hashes(undisturbed / "data"), "and what nobody writes any more is swept"
+
+
+def test_a_part_is_judged_by_its_own_shards(folder: Path) -> None:
+    params, root = write_params(folder, select=TOLERANT), folder / "data"
+
+    def fail(specs: Sequence[SampleSpec]) -> None:
+        if specs[0].sample_id == "brass-000000":
+            raise DefectoryError("no paint left")
+
+    with stand_in.painting(fail):
+        assert generate(params, root, Part(1, 2)).lost == {}
+        with pytest.raises(DefectoryError, match=r"2 of 2 samples.*no paint left"):
+            generate(params, root, Part(0, 4))
+
+
+@pytest.fixture
+def shared(folder: Path, endpoint: str, key: StoreKey, monkeypatch: pytest.MonkeyPatch) -> Shared:
+    """A run in the store, and a machine of its own for whoever makes a part of it."""
+    monkeypatch.setenv("DEFECTORY_SCRATCH", str(folder / "scratch"))
+    store = f"s3://datasets/part-tests/{folder.name}"
+    return share(store, endpoint, write_params(folder), folder / "data")
+
+
+def test_shared_parts_are_sent_collected_and_released(undisturbed: Path, folder: Path, shared: Shared) -> None:
+    for index in range(2):
+        assert generate_part(shared.store.url, index, 2, shared.store.endpoint).shards == SHARDS // 2
+    assert generate_part(shared.store.url, 1, 2, shared.store.endpoint).shards == 0, "what is there is not made again"
+    assert shared.collect(shared.missing, delivered(shared.store)) == []
+    assert resume(folder / "params.yaml", folder / "data").shards == 0
+    assert hashes(folder / "data") == hashes(undisturbed / "data")
+
+
+def test_what_a_killed_worker_had_finished_and_not_sent_is_sent(
+    shared: Shared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    painted: list[str] = []
+
+    def die(delivery: Delivery, plan: ShardPlan) -> None:
+        raise DefectoryError("the store is gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Delivery, "send", die)
+        with pytest.raises(DefectoryError, match="the store is gone"):
+            generate_part(shared.store.url, 0, 1, shared.store.endpoint)
+    assert delivered(shared.store) == set()
+    with stand_in.painting(lambda specs: painted.append(specs[0].sample_id)):
+        generate_part(shared.store.url, 0, 1, shared.store.endpoint)
+    assert len(delivered(shared.store)) == SHARDS
+    assert "brass-000000" not in painted, "it lay there finished"
+
+
+def test_a_worker_with_other_code_makes_nothing(shared: Shared, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.exchange.CODE_VERSION", 10**6)
+    with pytest.raises(DefectoryError, match="version of defectory is another one"):
+        generate_part(shared.store.url, 0, 1, shared.store.endpoint)
+    assert delivered(shared.store) == set()

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from tasks.contracts import DefectoryError, ShardPlan
-from tasks.shards.files import ShardFiles, named_files, shard_files
+from tasks.shards.files import ShardFiles, named_files, sha256_of, shard_files
 from tasks.shards.write import SCORES_SCHEMA
 
 _MARKER_ENDING = ".done.json"
@@ -36,10 +36,18 @@ class Marker:
 def read_marker(path: Path) -> Marker | None:
     """The marker at `path`; None where there is none or it is torn, which both mean: not done."""
     try:
-        content = json.loads(path.read_bytes())
+        return parse_marker(path.read_bytes())
+    except FileNotFoundError:
+        return None
+
+
+def parse_marker(text: bytes) -> Marker | None:
+    """The marker with this text; None where it is torn."""
+    try:
+        content = json.loads(text)
         files = {name: (int(file["bytes"]), str(file["sha256"])) for name, file in content["files"].items()}
         return Marker(str(content["fingerprint"]), files, int(content["painted"]), int(content["failed"]))
-    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
@@ -60,6 +68,13 @@ def is_done(root: Path, plan: ShardPlan) -> bool:
     files = shard_files(root, plan)
     marker = read_marker(files.marker)
     return marker is not None and marker.fingerprint == plan.fingerprint and _has_files(files, marker)
+
+
+def has_its_scores(root: Path, plan: ShardPlan) -> bool:
+    """Whether the scores of a shard that is done are those that were written, to the last bit."""
+    files = shard_files(root, plan)
+    marker = read_marker(files.marker)
+    return marker is not None and sha256_of(files.scores) == marker.files[files.scores.name][1]
 
 
 def done_shards(root: Path) -> list[str]:
