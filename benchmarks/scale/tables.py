@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from benchmarks.scale.place import STATIONS, Place
+from benchmarks.scale.place import STATIONS, Figures, Place
 
-Figures = dict[str, dict[str, Any]]
+Runs = dict[str, Figures]
 _GB = 1e9
 
 
@@ -42,19 +42,50 @@ def print_aims(place: Place) -> None:
 
 
 def print_growth(folder: Path) -> None:
-    """Every station at every size that was run, as Markdown."""
-    places = sorted((Place(folder, int(path.parent.name)) for path in folder.glob("*/figures.json")), key=_samples)
-    runs = [(place, place.figures()) for place in places]
-    for what, unit in (("seconds", ""), ("computing", " computing"), ("memory", " GB")):
-        print(f"\n| {what}{unit} | " + " | ".join(f"{place.samples:,}" for place in places) + " |")
-        print("|---|" + "---|" * len(places))
-        for station in STATIONS[1:]:
-            cells = [figures[station][what] if station in figures else None for _, figures in runs]
-            scale = _GB if what == "memory" else 1.0
-            print(f"| {station} | " + " | ".join("" if one is None else f"{one / scale:.2f}" for one in cells) + " |")
+    """Every size that was run beside the others, as Markdown."""
+    found = [Place(folder, int(path.parent.name)) for path in folder.glob("*/figures.json")]
+    places = sorted(found, key=lambda place: place.samples)
+    runs = [place.figures() for place in places]
+    sizes = " | ".join(f"{place.samples:,}" for place in places)
+    print(f"| seconds, computing, memory | {sizes} |\n|---|{'---|' * len(places)}")
+    for station in list(STATIONS)[1:]:
+        print(f"| {station} | {' | '.join(_cost(figures.get(station)) for figures in runs)} |")
+    print(f"\n| besides | {sizes} |\n|---|{'---|' * len(places)}")
+    for name, (station, figure, unit, scale) in _GROWING.items():
+        values = [figures.get(station, {}).get(figure) for figures in runs]
+        cells = ["" if value is None else f"{value / scale:.3g}{unit}" for value in values]
+        print(f"| {name} | {' | '.join(cells)} |")
 
 
-def aims(figures: Figures, samples: int) -> Iterator[Aim]:
+_GROWING = {
+    "own share of `generate`": ("generate", "own share", "", 1),
+    "Prefect's database": ("generate", "database", " MB", 1e6),
+    "candidates": ("generate", "bytes", " MB", 1e6),
+    "shards": ("generate", "shards", "", 1),
+    "the plan, anew": ("resume scan", "plan seconds", " s", 1),
+    "scan of all markers": ("resume scan", "scan seconds", " s", 1),
+    "re-filter and manifest": ("re-filter", "work seconds", " s", 1),
+    "of which computing": ("re-filter", "work computing", " s", 1),
+    "samples released": ("release", "accepted", "", 1),
+    "release": ("release", "bytes", " MB", 1e6),
+    "verify": ("verify", "rate", " MB/s", 1e6),
+    "hashing the same files and nothing else": ("verify", "bare rate", " MB/s", 1e6),
+    "pushed": ("publish", "pushed bytes", " MB", 1e6),
+    "pushed again": ("publish again", "pushed bytes", " bytes", 1),
+    "a category pulled": ("pull a category", "bytes", " MB", 1e6),
+    "streamed": ("stream", "rate", " images/s", 1),
+    "to the first batch": ("stream", "seconds to the first batch", " s", 1),
+}
+"""Station, figure, unit and what one unit is."""
+
+
+def _cost(found: Figures | None) -> str:
+    if found is None:
+        return ""
+    return f"{found['seconds']:.1f} s, {found['computing']:.1f} s, {found['memory'] / _GB:.2f} GB"
+
+
+def aims(figures: Runs, samples: int) -> Iterator[Aim]:
     """Those of the stations that have been measured."""
     share = figures["generate"]["own share"]
     yield Aim("own share", share, "share of generate's wall time without a model", "< 0.05", share < 0.05)
@@ -75,18 +106,14 @@ def aims(figures: Figures, samples: int) -> Iterator[Aim]:
     yield Aim("pull", whole / loose, "images a second of a pull, shards to loose files", ">= 20", whole >= 20 * loose)
 
 
-def images_of(station: str, figures: Figures, samples: int) -> int:
+def images_of(station: str, figures: Runs, samples: int) -> int:
     """How many images a station had to do with."""
     if station in ("pull", "stream", "publish", "publish again"):
         return int(figures["release"]["accepted"])
     return int(figures[station].get("images", samples))
 
 
-def _samples(place: Place) -> int:
-    return place.samples
-
-
-def _besides(found: dict[str, Any]) -> Iterator[str]:
+def _besides(found: Figures) -> Iterator[str]:
     """What a station adds, on one line."""
     for name, value in found.items():
         if name in ("bytes", "pushed bytes", "database"):
