@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tasks.contracts import DefectoryError, ShardPlan
 from tasks.shards.encode import IMAGE_ROWS, encode_table
@@ -40,12 +41,9 @@ def pack_shards(candidates: Path, plans: Iterable[ShardPlan], manifest: pa.Table
 
     Raises DefectoryError where a shard cannot be read, lacks an accepted sample, or the disk refuses.
     """
-    rows = manifest.select(["sample_id", "shard", "image_file_name", "mask_file_name"]).to_pylist()
-    by_shard: dict[str, list[dict[str, str]]] = {}
-    for row in rows:
-        by_shard.setdefault(row["shard"], []).append(row)
+    listed = manifest.select(["sample_id", "shard", "image_file_name", "mask_file_name"])
     for plan in plans:
-        accepted = by_shard.get(f"images/{plan.name}.parquet")
+        accepted = listed.filter(pc.equal(listed["shard"], f"images/{plan.name}.parquet")).to_pylist()
         if accepted:
             packed = pa.Table.from_pylist(_pack(candidates, plan, accepted), PACKED_SCHEMA)
             write_atomic(out / f"{plan.name}.parquet", encode_table(packed, IMAGE_ROWS))
