@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tasks.shards.files import write_atomic
+
 PARAMS, ROOT = Path("params.yaml"), Path("data")
 
 
@@ -54,6 +56,4 @@ class Workspace:
         return content if isinstance(content, dict) else {}
 
     def write_timings(self, stage: str, content: dict[str, Any]) -> None:
-        path = self.timings_file(stage)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        write_atomic(self.timings_file(stage), (json.dumps(content, indent=1, sort_keys=True) + "\n").encode())

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from pathlib import Path
+
+from tasks.shards.files import remove, remove_partial, write_atomic
+
+_CHECKPOINT = ".checkpoint.safetensors"
 
 
 def file_sha256(path: Path) -> str:
@@ -29,9 +32,20 @@ def is_made(path: Path, made_from: str) -> bool:
 def mark_made(path: Path, made_from: str) -> None:
     """Declare the file finished; the marker appears whole or not at all."""
     text = json.dumps({"made_from": made_from, "sha256": file_sha256(path)}, indent=1)
-    partial = path.with_suffix(".partial")
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(text + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(marker_of(path))
+    write_atomic(marker_of(path), (text + "\n").encode())
+
+
+def checkpoint_of(path: Path) -> Path:
+    """Where the training of a file keeps what it needs to go on after a kill."""
+    return path.with_name(path.stem + _CHECKPOINT)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what killed runs have left among finished products: half-written files, and checkpoints of no more use.
+
+    To be called where everything is made and nobody else writes: a checkpoint beside its product is then behind it.
+    """
+    remove_partial(folder)
+    for path in sorted(folder.glob(f"*{_CHECKPOINT}")):
+        if path.with_name(path.name.replace(_CHECKPOINT, ".safetensors")).is_file():
+            remove(path)

@@ -8,8 +8,10 @@ zero mean and unit variance per channel, which is what the denoiser's noise sche
 
 from __future__ import annotations
 
+import os
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from torch.nn import functional
 
 from tasks.contracts import DefectoryError
 from tasks.params import CodecParams
+from tasks.shards.files import replacing
 
 SHIPPED = Path(__file__).parent / "weights" / "codec.safetensors"
 FACTOR = 8
@@ -177,8 +180,17 @@ def load_codec(params: CodecParams, path: Path | None = None) -> Codec:
 def save_codec(codec: Codec, path: Path, metadata: dict[str, str] | None = None) -> None:
     """Write the weights in half precision, which costs less than 0.01 dB, with the recipe as metadata."""
     tensors = {name: tensor.half().contiguous() for name, tensor in codec.state_dict().items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, path, metadata=metadata or {})
+    write_safetensors(path, tensors, metadata or {})
+
+
+def write_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+    """Write tensors; the file appears whole or not at all. Raises DefectoryError where the disk is full or refuses."""
+    with replacing(path) as partial:
+        try:
+            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, metadata)
+        except SafetensorError as error:  # which tells the system's error in its text alone
+            number = re.search(r"os error (\d+)", str(error))
+            raise (OSError(int(number[1]), os.strerror(int(number[1]))) if number else error) from None
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:

@@ -14,13 +14,13 @@ from typing import Any, Generic, Protocol, TypeVar
 import numpy as np
 import torch
 from diffusers.training_utils import EMAModel
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from tasks.contracts import DefectoryError
-from tasks.diffusion.codec import read_safetensors
-from tasks.products import mark_made
+from tasks.diffusion.codec import read_safetensors, write_safetensors
+from tasks.products import checkpoint_of, mark_made
 from tasks.progress import Progress, Report
 from tasks.seeds import derive, torch_generator
 
@@ -81,18 +81,12 @@ class ResumableTrainer(ABC, Generic[Examples]):
         for i, parameter in enumerate(self.trained):
             state = self.optimizer.state[parameter]
             tensors |= {f"optimizer.{i}.{name}": value.contiguous() for name, value in state.items()}
-        temporary = path.with_suffix(".partial")
-        save_file(tensors, temporary, metadata={"step": str(self.step), "made_from": made_from})
-        temporary.replace(path)
+        write_safetensors(path, tensors, {"step": str(self.step), "made_from": made_from})
 
     def resume_from(self, path: Path, made_from: str) -> None:
         """Go on from a checkpoint that was made from exactly this; any other one is left alone."""
-        if not path.is_file():
-            return
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata()
-        if metadata["made_from"] == made_from:
-            self._restore(load_file(path), int(metadata["step"]))
+        if checkpoint := read_checkpoint(path, made_from):
+            self._restore(*checkpoint)
 
     def _restore(self, tensors: dict[str, Tensor], step: int) -> None:
         with torch.no_grad():
@@ -111,6 +105,16 @@ class ResumableTrainer(ABC, Generic[Examples]):
         """Give the network its averaged weights, in evaluation mode."""
         self.average.copy_to(self.trained)
         self.network.requires_grad_(False).eval()
+
+
+def read_checkpoint(path: Path, made_from: str) -> tuple[dict[str, Tensor], int] | None:
+    """Tensors and step of a checkpoint; None where there is none, it is damaged, or it was made from something else."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata()
+        return (load_file(path), int(metadata["step"])) if metadata["made_from"] == made_from else None
+    except (OSError, SafetensorError):
+        return None
 
 
 def learning_rate_share(step: int, steps: int) -> float:
@@ -175,10 +179,10 @@ def train_product(
 
     `state` gives what is worth keeping, once the network has its averaged weights.
     """
-    checkpoint = target.with_suffix(".checkpoint.safetensors")
+    checkpoint = checkpoint_of(target)
     trainer.resume_from(checkpoint, made_from)
     train(trainer, examples, checkpoint, made_from, lambda done, steps: report(what, done, steps))
     trainer.finish()
-    save_file({name: tensor.contiguous() for name, tensor in state().items()}, target)
+    write_safetensors(target, state())
     mark_made(target, made_from)
     checkpoint.unlink(missing_ok=True)

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 from tasks.contracts import CLEAN, DefectoryError, InputImage, SkippedInput, check_name
 from tasks.shards.encode import IMAGE_ROWS, decode_image, decode_mask, encode_mask, encode_table
+from tasks.shards.files import write_atomic
 
 SPLITS, REPORT = "splits.json", "report.json"
 
@@ -95,7 +96,7 @@ def write_category(folder: Path, category: str, images: Iterable[PackedImage]) -
     """Write one category's images; returns their entries in the split manifest."""
     packed = list(images)
     table = pa.Table.from_pylist([image.row for image in packed], schema=_SCHEMA)
-    (folder / f"{category}.parquet").write_bytes(encode_table(table, IMAGE_ROWS))
+    write_atomic(folder / f"{category}.parquet", encode_table(table, IMAGE_ROWS))
     return {image.image_id: image.entry for image in packed}
 
 
@@ -107,7 +108,7 @@ def write_splits(folder: Path, entries: dict[str, dict[str, str]]) -> str:
 
 
 def write_json(file: Path, content: dict[str, Any]) -> None:
-    file.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    write_atomic(file, (json.dumps(content, indent=1, sort_keys=True) + "\n").encode())
 
 
 def read_inputs(folder: Path) -> Inputs:

@@ -17,6 +17,7 @@ from tasks.inputs.store import Inputs
 from tasks.masks.draw import references_of
 from tasks.masks.pseudo_store import PSEUDO_MASKS, read_references
 from tasks.shards.encode import decode_mask, encode_mask
+from tasks.shards.files import replacing
 
 LEARNED_MASKS = "learned_masks.parquet"
 
@@ -33,8 +34,10 @@ def write_learned(path: Path, masks: Sequence[ReferenceMask]) -> None:
         for made in sorted(masks, key=lambda made: made.reference_id)
     ]
     schema = pa.schema([(name, pa.string()) for name in ("reference_id", "category", "defect_type")])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.Table.from_pylist(rows, schema.append(pa.field("mask", pa.binary()))), path, compression="NONE")
+    with replacing(path) as partial:
+        pq.write_table(
+            pa.Table.from_pylist(rows, schema.append(pa.field("mask", pa.binary()))), partial, compression="NONE"
+        )
 
 
 def read_learned(path: Path) -> list[ReferenceMask]:

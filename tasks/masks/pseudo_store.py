@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from tasks.contracts import Image, InputImage, Mask, ReferenceMask
 from tasks.masks.pseudo import Plane
 from tasks.shards.encode import decode_image, decode_mask, encode_image, encode_mask
+from tasks.shards.files import replacing
 
 PSEUDO_MASKS = "pseudo_masks.parquet"
 _BRIGHTEST = 8.0
@@ -54,8 +55,8 @@ def write_pseudo_masks(path: Path, rows: Sequence[PseudoMask]) -> None:
             "mask": pa.array([encode_mask(row.found) for row in ordered], pa.binary()),
         }
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(table, path, row_group_size=100, compression="NONE")
+    with replacing(path) as partial:
+        pq.write_table(table, partial, row_group_size=100, compression="NONE")
 
 
 def read_pseudo_masks(path: Path) -> list[StoredPseudoMask]:

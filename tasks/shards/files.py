@@ -9,6 +9,8 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,28 +46,47 @@ def named_files(root: Path, name: str) -> ShardFiles:
 def write_atomic(path: Path, data: bytes) -> None:
     """Put `data` under `path` so that a reader sees the old file or the new one, even after a power cut.
 
+    Raises DefectoryError naming the path when the disk is full or refuses.
+    """
+    with replacing(path) as partial:
+        partial.write_bytes(data)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yields the name of a file to write; when the block ends it has the name `path`, whole and for good.
+
     The temporary name holds the process number, so that two processes at the same file do not write into one another.
     Raises DefectoryError naming the path when the disk is full or refuses.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}")
+    partial = partial_name(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        yield partial
+        _sync(partial)
         os.replace(partial, path)  # noqa: PTH105 (spelt as the system call whose atomicity is relied on)
-        _sync_folder(path.parent)
+        _sync(path.parent)  # a rename is only durable once the folder that holds the name is
     except OSError as error:
         partial.unlink(missing_ok=True)
-        raise DefectoryError(_describe(path, len(data), error)) from error
+        raise DefectoryError(_describe(path, error)) from error
+
+
+def partial_name(path: Path) -> Path:
+    """Where this process writes the file before it has its name."""
+    return path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}")
 
 
 def remove(path: Path) -> None:
     """Remove a file for good, so that it does not come back after a power cut."""
     if path.exists():
         path.unlink()
-        _sync_folder(path.parent)
+        _sync(path.parent)
+
+
+def remove_partial(folder: Path) -> None:
+    """Remove what dead processes were writing in `folder`; to be called where nobody else writes."""
+    for path in sorted(folder.glob(f".*{PARTIAL}")):
+        remove(path)
 
 
 def sha256_of(path: Path) -> str:
@@ -73,16 +94,15 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _sync_folder(folder: Path) -> None:
-    """A rename is only durable once the folder that holds the name is."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
 
-def _describe(path: Path, size: int, error: OSError) -> str:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"{path}: no disk space left for {size / 1e6:.1f} MB; free some and resume, what is finished is kept"
+def _describe(path: Path, error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return f"{path}: no disk space left; free some and resume with the same command, what is finished is kept"
     return f"{path}: could not be written ({error.strerror or error}); check the folder's permissions and resume"

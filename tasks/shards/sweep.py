@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from tasks.contracts import ShardPlan
-from tasks.shards.files import remove, shard_files
+from tasks.shards.files import remove, remove_partial, shard_files
 from tasks.shards.read import is_done
 
 _OURS = re.compile(r"\d{5,}(\.scores)?\.parquet|\d{5,}\.done\.json|\..+\.partial")
@@ -30,6 +30,7 @@ def sweep_stale(root: Path, plans: Iterable[ShardPlan]) -> list[str]:
     stale = sorted((path for path in found if path not in kept), key=lambda path: (path.suffix != ".json", path))
     for path in stale:
         remove(path)
+    remove_partial(root)
     for folder in {path.parent for path in stale}:
         if not any(folder.iterdir()):
             folder.rmdir()

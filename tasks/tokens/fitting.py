@@ -5,19 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import nn
 
 from tasks.contracts import CLEAN, TRAIN, Image
 from tasks.diffusion import fitting
-from tasks.diffusion.codec import read_safetensors
+from tasks.diffusion.codec import read_safetensors, write_safetensors
 from tasks.diffusion.composites import TrainingImage
 from tasks.diffusion.labels import LabelTable
 from tasks.diffusion.resumable import Examples, ResumableTrainer, train_product
 from tasks.inputs.store import Inputs
 from tasks.masks.pseudo_store import PSEUDO_MASKS
 from tasks.params import Params, fingerprint
-from tasks.products import file_sha256, is_made, mark_made
+from tasks.products import checkpoint_of, file_sha256, is_made, mark_made
 from tasks.progress import Report
 from tasks.seeds import derive
 from tasks.tokens import training_loop
@@ -124,13 +123,9 @@ def train_to(
 
 def finish(network: nn.Module, target: Path, made_from: str) -> None:
     """Write a product and its marker; its checkpoint is then of no more use."""
-    save_file({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, target)
+    write_safetensors(target, network.state_dict())
     mark_made(target, made_from)
     checkpoint_of(target).unlink(missing_ok=True)
-
-
-def checkpoint_of(target: Path) -> Path:
-    return target.with_suffix(".checkpoint.safetensors")
 
 
 def dataset_of(inputs: Inputs, params: Params) -> list[str | int]:

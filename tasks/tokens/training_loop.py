@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Protocol
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from tasks.diffusion.resumable import learning_rate_share
+from tasks.diffusion.codec import write_safetensors
+from tasks.diffusion.resumable import learning_rate_share, read_checkpoint
 from tasks.progress import Progress
 
 
@@ -55,28 +54,23 @@ def save_checkpoint(training: Training, step: int, path: Path, made_from: str) -
     tensors = {f"weights.{name}": tensor for name, tensor in training.networks.state_dict().items()}
     for name, parameter, optimizer in _parameters(training):
         tensors |= {f"{key}.{name}": value for key, value in optimizer.state[parameter].items()}
-    whole = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
-    partial = path.with_suffix(".partial")
-    save_file(whole, partial, metadata={"step": str(step), "made_from": made_from})
-    partial.replace(path)
+    whole = {name: tensor.detach() for name, tensor in tensors.items()}
+    write_safetensors(path, whole, {"step": str(step), "made_from": made_from})
 
 
 def _resumed(training: Training, path: Path, made_from: str) -> int:
     """The step to go on from; any checkpoint of something else is left alone."""
-    if not path.is_file():
+    checkpoint = read_checkpoint(path, made_from)
+    if checkpoint is None:
         return 0
-    with safe_open(path, framework="pt") as file:
-        metadata = file.metadata()
-    if metadata["made_from"] != made_from:
-        return 0
-    tensors = load_file(path)
+    tensors, step = checkpoint
     prefix = "weights."
     weights = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
     training.networks.load_state_dict(weights)
     for name, parameter, optimizer in _parameters(training):
         if f"step.{name}" in tensors:
             optimizer.state[parameter] = _state_of(name, parameter, tensors)
-    return int(metadata["step"])
+    return step
 
 
 def _state_of(name: str, parameter: Tensor, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

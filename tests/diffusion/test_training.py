@@ -71,6 +71,18 @@ def test_a_checkpoint_of_other_params_is_not_taken(
     assert other.step == 0
 
 
+def test_a_damaged_checkpoint_is_not_taken(tiny_denoiser_params: DenoiserParams, pool: Pool, tmp_path: Path) -> None:
+    trainer = new_trainer(tiny_denoiser_params)
+    trainer.advance(pool)
+    trainer.save(tmp_path / "checkpoint", "x")
+    whole = (tmp_path / "checkpoint").read_bytes()
+    for length in (0, 4, len(whole) // 2):
+        (tmp_path / "checkpoint").write_bytes(whole[:length])
+        other = new_trainer(tiny_denoiser_params)
+        other.resume_from(tmp_path / "checkpoint", "x")
+        assert other.step == 0
+
+
 def test_training_learns(tiny_denoiser_params: DenoiserParams, pool: Pool, tmp_path: Path) -> None:
     trainer = new_trainer(tiny_denoiser_params.model_copy(update={"steps": 120, "learning_rate": 3e-3}))
     losses = train(trainer, pool, tmp_path / "checkpoint", "x")
