@@ -48,5 +48,9 @@ def _previous(final: Path) -> Path:
 
 
 def _remove(folder: Path) -> None:
+    """Under another name: a folder that is half removed must not be taken for one that was set aside."""
+    removed = folder.with_name(f"{folder.name}.removed")
+    shutil.rmtree(removed, ignore_errors=True)
     if folder.exists():
-        shutil.rmtree(folder)
+        folder.rename(removed)
+        shutil.rmtree(removed)

@@ -1,4 +1,5 @@
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -73,3 +74,27 @@ def test_a_refused_folder_is_kept_until_one_passes(tmp_path: Path) -> None:
     swap_in(building, final)
     assert text_in(final) == "good"
     assert not refused_name(final).exists()
+
+
+def test_a_kill_while_a_folder_is_removed_never_leaves_a_half_one_to_be_taken_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    final = tmp_path / "release"
+    put(final, "old")
+    building = begin(final)
+    put(building, "new")
+
+    def dying(folder: Path, **_: object) -> None:
+        if folder.exists():
+            (folder / "inner" / "file").unlink()
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", dying)
+        with pytest.raises(Killed):
+            swap_in(building, final)
+    shutil.rmtree(final)  # dvc does so before it runs a stage
+    begin(final)
+    assert not final.exists(), "a half-removed folder was put back as the release"
+    swap_in(begin(final), final)
+    assert [path.name for path in tmp_path.iterdir()] == ["release"]
