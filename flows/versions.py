@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from flows.lock import alone
 from flows.publish import publish, verify
 from flows.pull import pull
 from flows.server import prefect_server
@@ -27,11 +28,15 @@ def publish_here(repo: Path, tag: str | None) -> None:
 
 
 def verify_here(params: Path, root: Path) -> None:
-    """Check candidates and release. Raises DefectoryError naming every damaged or missing shard and sample."""
+    """Check candidates and release. Raises DefectoryError naming every damaged or missing shard and sample.
+
+    A damaged shard is no longer taken for done: the next run makes it again, and the release always.
+    """
     workspace, wanted = Workspace(root), load_params(params)
     inputs = read_inputs(workspace.inputs)
     plans = plan_shards(wanted, inputs, fitted_sha256(wanted, inputs, workspace.models))
-    problems = verify_shards(workspace.candidates, plans)
+    with alone(root):
+        problems = verify_shards(workspace.candidates, plans)
     if problems:
         raise DefectoryError(
             "\n  ".join([f"{len(problems)} of {len(plans)} shards are not as they should be:", *problems])

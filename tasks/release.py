@@ -34,7 +34,7 @@ from tasks.shards.encode import encode_table
 from tasks.shards.files import write_atomic
 from tasks.shards.ledger import ACCEPTED, FAILED, REJECTED, build_ledger
 from tasks.shards.pack import pack_shards
-from tasks.shards.read import is_done, read_logits, read_scores
+from tasks.shards.read import has_its_scores, is_done, read_logits, read_scores
 from tasks.sheet_rows import sheet_of
 from tasks.sheets import encode_sheet
 from tasks.thresholds import examples_of
@@ -81,12 +81,21 @@ def build_release(
 
 
 def check_finished(candidates: Path, plans: Sequence[ShardPlan]) -> None:
-    """Raise DefectoryError naming shards that are not done."""
+    """Raise DefectoryError naming shards that are not done, or whose scores are not those that were written.
+
+    Pictures are compared with the hashes among their scores when they are packed; for the scores nobody else vouches.
+    """
     open_shards = [plan.name for plan in plans if not is_done(candidates, plan)]
     if open_shards:
         raise DefectoryError(
             f"{len(open_shards)} of {len(plans)} shards are not finished ({', '.join(open_shards[:5])}"
             f"{', …' if len(open_shards) > 5 else ''}); run `defectory resume`, then release again"
+        )
+    damaged = [plan.name for plan in plans if not has_its_scores(candidates, plan)]
+    if damaged:
+        raise DefectoryError(
+            f"the scores of {len(damaged)} of {len(plans)} shards are damaged ({', '.join(damaged[:5])}"
+            f"{', …' if len(damaged) > 5 else ''}); run `defectory verify`, then `defectory run`"
         )
 
 

@@ -1,4 +1,8 @@
-"""Are the candidates on disk those that were written? Hashes every file of every planned shard."""
+"""Are the candidates on disk those that were written? Hashes every file of every planned shard.
+
+A done-marker vouches for its files. Where they are not what it says it is taken away, so that the next run makes the
+shard again: a run itself hashes no shard that is done, which would cost it a reading of all candidates.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +12,15 @@ from functools import partial
 from pathlib import Path
 
 from tasks.contracts import ShardPlan
-from tasks.shards.files import sha256_of, shard_files
+from tasks.shards.files import remove, sha256_of, shard_files
 from tasks.shards.read import Marker, read_marker
 
 
 def verify_shards(root: Path, plans: Iterable[ShardPlan]) -> list[str]:
-    """One line a problem, naming the shard, the file and what to do; empty when all is well."""
+    """One line a problem, naming the shard, the file and what to do; empty when all is well.
+
+    A damaged shard loses its done-marker. To be called where nobody else writes.
+    """
     with ThreadPoolExecutor() as readers:
         return [line for lines in readers.map(partial(_verify, root), plans) for line in lines]
 
@@ -23,12 +30,22 @@ def _verify(root: Path, plan: ShardPlan) -> list[str]:
     marker = read_marker(files.marker)
     if marker is None:
         state = "is damaged" if files.marker.exists() else "is missing, so it was not finished"
-        return [f"{plan.name}: {files.marker.name} {state}; run `defectory resume` to make the shard"]
+        return [f"{plan.name}: {files.marker.name} {state}; `defectory run` makes the shard"]
     if marker.fingerprint != plan.fingerprint:
-        return [f"{plan.name}: made from other params, inputs or model; run `defectory resume` to make it again"]
-    again = f"remove {files.marker} and run `defectory resume` to make the shard again"
-    problems = (_problem(path, marker) for path in files.data)
-    return [f"{plan.name}: {problem}; {again}" for problem in problems if problem]
+        return [f"{plan.name}: made from other params, inputs or model; `defectory run` makes it again"]
+    problems = [problem for path in files.data if (problem := _problem(path, marker))]
+    if not problems:
+        return []
+    then = _withdraw(files.marker)
+    return [f"{plan.name}: {problem}; {then}" for problem in problems]
+
+
+def _withdraw(marker: Path) -> str:
+    try:
+        remove(marker)
+    except OSError as error:
+        return f"{marker} could not be removed ({error.strerror}): remove it, then `defectory run` makes it again"
+    return f"{marker.name} no longer vouches for it, so `defectory run` makes it again"
 
 
 def _problem(path: Path, marker: Marker) -> str:

@@ -4,6 +4,7 @@ import pytest
 
 from tasks.plan import plan_shards
 from tasks.shards.files import shard_files
+from tasks.shards.read import is_done
 from tasks.shards.verify import verify_shards
 from tests.factories import Workspace, make_params, make_workspace
 
@@ -26,7 +27,9 @@ def test_one_flipped_bit_is_found_and_its_shard_alone_is_named(workspace: Worksp
     flip_a_bit(damaged)
     (line,) = verify_shards(workspace.candidates, workspace.plans)
     assert line.startswith(f"poly/00000: {damaged.name} is damaged: expected SHA-256")
-    assert "00000.done.json and run `defectory resume`" in line
+    assert "`defectory run` makes it again" in line
+    still_done = [is_done(workspace.candidates, plan) for plan in workspace.plans]
+    assert still_done == [True, True, False, True]
 
 
 def test_a_missing_a_cut_and_an_unfinished_shard_are_named(workspace: Workspace) -> None:
