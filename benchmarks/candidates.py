@@ -91,7 +91,10 @@ def _write_shard(
     files.scores.parent.mkdir(parents=True, exist_ok=True)
     files.scores.write_bytes(data)
     files.images.write_bytes(b"")
-    listed = {files.images.name: {"bytes": 0, "sha256": ""}, files.scores.name: {"bytes": len(data), "sha256": sha256(data)}}
+    listed = {
+        files.images.name: {"bytes": 0, "sha256": ""},
+        files.scores.name: {"bytes": len(data), "sha256": sha256(data)},
+    }
     marker = {"fingerprint": plan.fingerprint, "files": listed, "painted": len(plan.specs), "failed": 0}
     files.marker.write_text(json.dumps(marker))
     return len(data)
