@@ -22,13 +22,13 @@ from tasks.inputs.store import Inputs
 from tasks.masks.draw import references_of
 from tasks.masks.pseudo_store import PSEUDO_MASKS, read_references
 from tasks.params import Params, fingerprint
-from tasks.products import file_sha256, is_made
+from tasks.products import checkpoint_of, file_sha256, is_made
 from tasks.progress import Report
 from tasks.seeds import derive, numpy_generator, torch_generator
 from tasks.system_params import TokenPriorParams
 from tasks.tokens import training_loop
 from tasks.tokens.fill import draw, gumbel
-from tasks.tokens.fitting import checkpoint_of, dataset_of, finish, seed_torch, train_to
+from tasks.tokens.fitting import dataset_of, finish, seed_torch, train_to
 from tasks.tokens.mask_codec import FACTOR, MaskCodec, MaskCodecTraining
 from tasks.tokens.order import reading_order
 from tasks.tokens.outline import AREA_BINS, Outline, augmented, outline_of, place_outline
