@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from flows.lock import alone
+from flows.mend import mend
 from flows.remote import RemoteCheck, added, check_remote, forget
 from flows.repository import LOCK, RESOLVED, dvc, git, has_identity
 from flows.workspace import ROOT
@@ -59,6 +60,7 @@ def _publish(repo: Path, tag: str | None, announce: Callable[[str], None]) -> Pu
     clock = _Clock(announce)
     with clock.step("preflight"):
         store = preflight(repo, tag)
+        mend(repo)
     with clock.step("dvc repro"):
         dvc(repo, "repro", _STAGE)
     outputs = locked_outputs((repo / LOCK).read_text(encoding="utf-8"))
