@@ -72,7 +72,8 @@ def _weights(params: Path) -> str:
     systems = used_systems(wanted)
     for name in systems:
         system_named(name)
-    return f"LPIPS, {wanted.score.classifier}, systems {', '.join(systems)}"
+    classifier = "no classifier" if wanted.score.classifier == "none" else wanted.score.classifier
+    return f"LPIPS, {classifier}, systems {', '.join(systems)}"
 
 
 def _disk(params: Path, workspace: Workspace) -> str:

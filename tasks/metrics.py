@@ -78,12 +78,14 @@ def _figures(judged: pd.DataFrame, inception: Scores) -> dict[str, Any]:
 
 
 def _inception(params: Params, accepted: pd.DataFrame, logits_of: LogitsOf) -> dict[str, Scores]:
-    """By category, and of the whole: mean, standard deviation, and over how many splits.
+    """By category, and of the whole: mean, standard deviation, and over how many splits; None without a classifier.
 
     Ten splits as is usual, fewer where there are few images. A shard's logits are read once and dropped.
     """
     key = score_key(params)
     none: Scores = {key: None, f"{key}_std": None, f"{key}_splits": 0}
+    if params.score.classifier == "none":
+        return defaultdict(lambda: none)
     sizes = {str(name): count for name, count in accepted["category"].value_counts().items()} if len(accepted) else {}
     scores = {name: _score_of(count) for name, count in [*sizes.items(), (_WHOLE, len(accepted))] if count}
     for _, samples in accepted.groupby("shard", sort=True) if len(accepted) else ():

@@ -218,7 +218,8 @@ class AdaptParams(Block):
 
 
 class ScoreParams(Block):
-    classifier: Literal["inception_v3", "efficientnet_lite0"] = "efficientnet_lite0"
+    classifier: Literal["inception_v3", "efficientnet_lite0", "none"] = "efficientnet_lite0"
+    """Of the Inception score, confidence and entropy. `none` does without: with small images it takes most time."""
     change_threshold: Annotated[float, Field(ge=0.0, le=255.0)] = 8.0
     """Grey levels of change against the clean twin above which a pixel belongs to the effective mask."""
 

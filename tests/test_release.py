@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 from tasks import folders
 from tasks.contracts import DefectoryError
 from tasks.manifest import MANIFEST_SCHEMA
+from tasks.params import ScoreParams
 from tasks.release import build_release
 from tasks.shards.encode import encode_mask, encode_table
 from tasks.shards.files import shard_files
@@ -117,6 +119,18 @@ def test_metrics_count_by_category_and_name_the_network_of_their_score(workspace
     of_mono = manifest.loc[manifest["category"] == "mono", "lpips_to_clean"]
     assert mono["lpips_to_clean_median"] == pytest.approx(of_mono.median(), abs=1e-4)
     assert "second" not in json.dumps(metrics)
+
+
+def test_without_a_classifier_a_release_says_so_and_has_all_else(workspace: Workspace, tmp_path: Path) -> None:
+    params = workspace.params.model_copy(update={"score": ScoreParams(classifier="none")})
+    folder = release(replace(workspace, params=params), tmp_path / "unclassified")
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["categories"]["mono"]["is_none"] is None
+    assert metrics["accepted"] == json.loads((workspace.release / "metrics.json").read_text())["accepted"]
+    for page in ("README.md", "report.html"):
+        text = (folder / page).read_text()
+        assert "score.classifier" in text
+        assert "by the network" not in text
 
 
 def test_other_thresholds_choose_among_the_same_samples_and_move_none_to_another_file(

@@ -47,7 +47,19 @@ class InceptionV3(nn.Module):
         return self.network(images)[0]
 
 
-CLASSIFIERS: dict[str, type[nn.Module]] = {"efficientnet_lite0": EfficientNetLite0, "inception_v3": InceptionV3}
+class NoClassifier(nn.Module):
+    """Tells no classes apart: there is then no Inception score, no confidence and no entropy."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(n, 0) of n images."""
+        return torch.zeros(len(images), 0, device=images.device)
+
+
+CLASSIFIERS: dict[str, type[nn.Module]] = {
+    "efficientnet_lite0": EfficientNetLite0,
+    "inception_v3": InceptionV3,
+    "none": NoClassifier,
+}
 
 
 def score_name(classifier: str) -> str:
@@ -56,7 +68,9 @@ def score_name(classifier: str) -> str:
 
 
 def confidence_and_entropy(logits: NDArray) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The largest softmax probability and the entropy in nats of each row of logits (n, classes)."""
+    """The largest softmax probability and the entropy in nats of each row of logits (n, classes); NaN for no class."""
+    if not logits.shape[1]:
+        return np.full(len(logits), np.nan), np.full(len(logits), np.nan)
     log_probabilities = log_softmax(np.asarray(logits, dtype=np.float64), axis=1)
     probabilities = np.exp(log_probabilities)
     return probabilities.max(axis=1), -(probabilities * log_probabilities).sum(axis=1)

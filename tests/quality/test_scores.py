@@ -98,6 +98,17 @@ def test_classes_come_from_the_logits_as_stored(scorer: Scorer) -> None:
     assert [scores.values["class_confidence"], scores.values["class_entropy"]] == expected
 
 
+def test_without_a_classifier_all_other_scores_are_the_same(scorer: Scorer) -> None:
+    clean = photograph()
+    result = blend(clean, MASK, 20, FEATHER)
+    whole, bare = score(scorer, result, clean), score(Scorer(ScoreParams(classifier="none")), result, clean)
+    assert bare.logits.shape == (0,)
+    told = ("class_confidence", "class_entropy")
+    assert all(np.isnan(bare.values[key]) for key in told)
+    assert all(bare.values[key] == whole.values[key] for key in KEYS - set(told))
+    assert np.array_equal(bare.descriptor, whole.descriptor)
+
+
 def test_bytes_depend_on_neither_the_run_nor_the_company(scorer: Scorer) -> None:
     cleans = [photograph(left) for left in range(0, 10 * (BATCH + 2), 10)]
     results = [blend(clean, MASK, 20 * place, FEATHER) for place, clean in enumerate(cleans)]
