@@ -1,11 +1,11 @@
 """Kills and restarts: is what is there in the end what an undisturbed run leaves, to the last byte?
 
-    python -m benchmarks.kill [--times 200] [--trees 20] [--seed 0]
+    python -m benchmarks.kill [--times 400] [--trees 20] [--seed 0]
 
-The line and the publishing are each killed before every write that they make, one after another in one workspace, and
-at random writes in further workspaces until `--times` is reached. Then `--trees` times a real `defectory publish`, with
-its server, dvc and stages, is killed at a random second: all of its processes, or one of them. Ends with status 1 on
-any difference, error, or version that cannot be pulled whole.
+The line and the publishing are each killed before every write that they make (about 150 and 100 instants; of more than
+half of `--times` an even choice), one after another in one workspace, then at random ones in further workspaces. Then
+a real `defectory publish`, with its server, dvc and stages, is killed `--trees` times at a random second: all of its
+processes, or one of them. Ends with status 1 on any difference, error, or version that cannot be pulled whole.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class Campaign:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--times", type=int, default=200, help="at a write")
+    parser.add_argument("--times", type=int, default=400, help="at a write")
     parser.add_argument("--trees", type=int, default=20, help="at a second, of a real program")
     parser.add_argument("--seed", type=int, default=0, help="of what is random")
     given = parser.parse_args()
@@ -108,14 +108,20 @@ def main() -> None:
 
 def kill_as_told(campaign: Campaign, times: int, trees: int) -> None:
     line, published = campaign.undisturbed()
-    campaign.line(line[: times // 2])
-    campaign.publishing(published[: times // 2])
+    campaign.line(spread(line, times // 2))
+    campaign.publishing(spread(published, times // 2))
     while (missing := times - sum(campaign.kills.values())) > 0 and not campaign.problems:
         count = min(missing, 1 + campaign.random.randrange(12))
         kill, instants = campaign.random.choice([(campaign.line, line), (campaign.publishing, published)])
         kill(sorted(campaign.random.sample(instants, count), key=instants.index))
     if trees:
         campaign.trees(trees)
+
+
+def spread(instants: list[Instant], count: int) -> list[Instant]:
+    """At most so many of them, from the first to the last."""
+    chosen = {len(instants) * number // count for number in range(count)} if count else set()
+    return [instants[number] for number in sorted(chosen)]
 
 
 def place_of(instant: Instant) -> str:
