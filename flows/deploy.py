@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from prefect import Flow, flow, get_client, get_run_logger
 from prefect.client.schemas.actions import WorkPoolCreate
@@ -104,12 +105,16 @@ def deploy(folder: Path, wishes: Wishes = Wishes()) -> None:
 
 
 def _schedule(wishes: Wishes) -> Schedule | None:
+    """With a slug, so that the server changes the schedule it has, and keeps it where none is given."""
+    if not wishes.cron:
+        return None
     try:
-        return Cron(wishes.cron, timezone=wishes.timezone) if wishes.cron else None
-    except ValueError as error:
+        ZoneInfo(wishes.timezone)
+        return Cron(wishes.cron, timezone=wishes.timezone, slug="publish")
+    except (ValueError, LookupError) as error:
         reason = str(error).splitlines()[-1].strip()
         raise DefectoryError(
-            f"--cron {wishes.cron!r}, --timezone {wishes.timezone}: {reason}; e.g. '0 2 * * *'"
+            f"--cron {wishes.cron!r} --timezone {wishes.timezone!r}: {reason}; such as '0 2 * * *', Europe/Vienna"
         ) from None
 
 

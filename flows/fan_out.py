@@ -32,7 +32,7 @@ from flows.stage import recorded
 from flows.terminal import output, progress, size
 from flows.train import train
 from flows.workspace import PARAMS, ROOT, Workspace
-from tasks.contracts import ShardPlan
+from tasks.contracts import DefectoryError, ShardPlan
 from tasks.exchange import collect_shard, delivered, run_name, share_kit
 from tasks.fitted import fitted_sha256
 from tasks.inputs.store import read_inputs
@@ -94,6 +94,8 @@ def fan_out(
     root: Path = ROOT,
 ) -> GenerateReport:
     """Read and train here, paint on whatever workers there are, release here."""
+    if not 1 <= parts <= policy.MOST_PARTS:
+        raise DefectoryError(f"{parts} parts: expected 1 to {policy.MOST_PARTS}, a few times as many as workers")
     inputs(params, root)
     train(params, root)
     shared = share(store, endpoint, params, root)

@@ -22,7 +22,7 @@ from flows.server import prefect_server
 from flows.stations import Line
 from flows.terminal import output
 from flows.workspace import Workspace
-from tasks.contracts import DefectoryError, ShardPlan
+from tasks.contracts import DefectoryError, ShardPlan, check_name
 from tasks.exchange import DATA, PARAMS, Delivery, fetch_kit, run_name
 from tasks.params import load_params
 from tasks.parts import Part
@@ -53,7 +53,8 @@ def generate_here(params: Path, root: Path, part: Part, run: str | None, endpoin
 
 
 def _name(run: str) -> str:
-    return run.rstrip("/").rsplit("/", 1)[-1]
+    """The last part of the address, which becomes a folder."""
+    return check_name(run.rstrip("/").rsplit("/", 1)[-1], f"{run}: the run")
 
 
 def _check_code(line: Line, run: str) -> None:

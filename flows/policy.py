@@ -38,8 +38,9 @@ POLL_SECONDS = 2.0
 PATIENCE_SECONDS = 30 * 60.0
 """For a part that runs and finishes no shard: its worker is taken for dead, and another one gets the part, too."""
 PART_ATTEMPTS = 3
-PARTS = 16
-"""More than there are workers, so that the last ones do not wait long for one another; each opens the model anew."""
+PARTS, MOST_PARTS = 16, 200
+"""More than there are workers, so that the last ones do not wait long for one another; each opens the model anew. And
+no more than Prefect tells the states of at once."""
 
 
 def scratch() -> Path:

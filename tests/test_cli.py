@@ -22,6 +22,7 @@ from tests import stand_in
 from tests.factory_fixtures import CATEGORIES, SAMPLES, write_params, write_photographs
 
 VERBS = ("plan", "run", "status", "resume", "release", "publish", "verify", "pull", "diff", "remake", "doctor", "up")
+VERBS_OF_MANY = ("generate", "share", "collect", "fan-out", "worker", "deploy")
 SECRET = "not-to-be-shown-1234"
 
 
@@ -43,7 +44,7 @@ def defectory(*arguments: str) -> tuple[int, str]:
 def test_help_names_every_verb() -> None:
     status, said = defectory("--help")
     assert status == OK
-    assert all(f" {verb} " in said for verb in VERBS)
+    assert all(f" {verb} " in said for verb in VERBS + VERBS_OF_MANY)
 
 
 def test_plan_says_what_would_be_made_before_anything_is_there(folder: Path) -> None:
