@@ -117,6 +117,25 @@ def test_small_masks_are_painted_in_a_view_and_large_ones_as_they_are(portfolio:
         assert image[one.mask].mean() < 0.6 * one.clean.image[one.mask].mean()
 
 
+def test_real_patches_are_for_what_a_codec_decoded_in_a_view_of_full_size(
+    folder: Path, inputs: Inputs, portfolio: Portfolio
+) -> None:
+    places = places_of(inputs, portfolio.params)
+    latent = next(place for place in places if place.spec.system == "adabldm")
+    pixels = next(place for place in places if place.spec.system == stand_in.NAME)
+    small, large = np.zeros_like(latent.mask), np.zeros_like(latent.mask)
+    small[30:34, 30:34], large[12:52, 12:52] = True, True
+    asked = [
+        replace(place, drawn=replace(place.drawn, mask=mask))
+        for place, mask in ((latent, large), (latent, small), (pixels, large))
+    ]
+    adapt = portfolio.params.adapt.model_copy(update={"real_patches": False})
+    bare = Portfolio(inputs, portfolio.params.model_copy(update={"adapt": adapt}), folder / "models")
+    parts = portfolio.paint(asked)
+    pairs = zip(portfolio.finish(asked, parts), bare.finish(asked, parts), strict=True)
+    assert [np.array_equal(one, other) for one, other in pairs] == [False, True, True]
+
+
 def test_the_share_of_a_system_is_the_share_of_its_samples(folder: Path, inputs: Inputs) -> None:
     params = with_systems(folder, {"adabldm": 0.2, stand_in.NAME: 0.6})
     dataset = params.dataset.model_copy(update={"samples_per_category": 1000})
