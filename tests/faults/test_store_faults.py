@@ -70,7 +70,7 @@ def slow(request: Request) -> None:
 def test_uploads_that_fail_tag_nothing_and_a_run_that_reaches_the_store_makes_it_good(
     forks: Zygote, repo: Path, store: FaultyStore
 ) -> None:
-    for fault in (refused, broken_off, refused_key, refused_listing, forgotten):
+    for fault in (refused, broken_off, refused_key, forgotten, refused_listing):
         store.fault = fault
         error = forks.attempt(kill_publish.RUN, repo).error
         what = "nothing was tagged" if fault is forgotten else "dvc push failed"
