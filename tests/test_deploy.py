@@ -43,6 +43,12 @@ def state_of(flow_run: UUID) -> StateType | None:
         return client.read_flow_run(flow_run).state_type
 
 
+def has_sent_a_heartbeat(flow_run: UUID) -> bool:
+    wanted = {"event": {"name": ["prefect.flow-run.heartbeat"]}, "resource": {"id": [f"prefect.flow-run.{flow_run}"]}}
+    with get_client(sync_client=True) as client:
+        return bool(client.request("POST", "/events/filter", json={"filter": wanted}).json()["total"])
+
+
 def wait_for(reached: Callable[[], bool], what: str) -> None:
     deadline = time.monotonic() + 300
     while not reached():
@@ -177,19 +183,19 @@ def impatient(server: str, tmp_path: Path) -> Iterator[None]:
 
 def test_dead_runs_are_ended_and_late_ones_cancelled(impatient: None) -> None:
     """A process is killed before it can say anything, and nobody takes a run that was due an hour ago."""
+    environment = {**os.environ, "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"}
+    process = subprocess.Popen([sys.executable, "-c", _SLEEPER], env=environment, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    dead = UUID(process.stdout.readline().strip())
+    wait_for(lambda: has_sent_a_heartbeat(dead), "the first heartbeat")
+    process.kill()
+    process.communicate()
+    wait_for(lambda: state_of(dead) == StateType.CRASHED, "the end of the dead run")
     an_hour_ago = datetime.now(UTC) - timedelta(hours=1)
     with get_client(sync_client=True) as client:
         late = client.create_flow_run_from_deployment(
             registered("publish").id, state=Scheduled(scheduled_time=an_hour_ago)
         ).id
-    environment = {**os.environ, "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"}
-    process = subprocess.Popen([sys.executable, "-c", _SLEEPER], env=environment, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    dead = UUID(process.stdout.readline().strip())
-    time.sleep(3)  # for the first heartbeat to leave
-    process.kill()
-    process.communicate()
-    wait_for(lambda: state_of(dead) == StateType.CRASHED, "the end of the dead run")
     wait_for(lambda: state_of(late) in (StateType.CANCELLED, StateType.CANCELLING), "the end of the late run")
 
 
