@@ -174,7 +174,7 @@ sleeper()
 def impatient(server: str, tmp_path: Path) -> Iterator[None]:
     """Automations that wait for seconds; other tests' runs are not given up so soon."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(policy, "DEAD_AFTER_SECONDS", 35)
+        patch.setattr(policy, "DEAD_AFTER_SECONDS", 10)
         patch.setattr(policy, "LATE_AFTER_SECONDS", 10)
         deploy(tmp_path)
         yield
