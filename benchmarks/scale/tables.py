@@ -53,7 +53,7 @@ def print_growth(folder: Path) -> None:
     print(f"\n| besides | {sizes} |\n|---|{'---|' * len(places)}")
     for name, (station, figure, unit, scale) in _GROWING.items():
         values = [figures.get(station, {}).get(figure) for figures in runs]
-        cells = ["" if value is None else f"{value / scale:.3g}{unit}" for value in values]
+        cells = ["" if value is None else f"{_short(value / scale)}{unit}" for value in values]
         print(f"| {name} | {' | '.join(cells)} |")
 
 
@@ -77,6 +77,10 @@ _GROWING = {
     "to the first batch": ("stream", "seconds to the first batch", " s", 1),
 }
 """Station, figure, unit and what one unit is."""
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:.3g}"
 
 
 def _cost(found: Figures | None) -> str:
