@@ -40,6 +40,7 @@ _PARAMS = {
     "paint": {"systems": {"cutpaste": 1.0}, "close_up_cells": 0},
     "adapt": {"kind": "none", "feather": 2},
     # Everything that can be seen is released, so that what follows has the most to carry.
+    "score": {"classifier": "none"},
     "select": {"min_nearest_lpips": 0.0},
 }
 
