@@ -302,7 +302,7 @@ class InpaintLoraParams(SystemParams):
     training: LowRankTraining = LowRankTraining()
     scheduler: Literal["dpm-solver++", "ddim"] = "dpm-solver++"
     steps: Count = 16
-    start: Annotated[float, Field(gt=0.0, le=1.0)] = 0.5
+    start: Annotated[float, Field(gt=0.0, le=1.0)] = 0.3
     """The share of the chain that is run, from a real defect pasted into the mask and noised; 1: from pure noise, which
     paints defects that a small backbone makes brighter and bolder than real ones."""
     candidates: Count = 4
