@@ -45,7 +45,9 @@ def watch(deployments: Sequence[UUID], notify: str | None = None) -> None:
     of_ours: _Labels = {"prefect.resource.role": "deployment", "prefect.resource.id": ids}
     _save(_dead(), _late(of_ours))
     if notify:
-        message = SendNotification(block_document_id=_block(notify), subject="Defectory: a run needs you", body=_BODY)
+        message = SendNotification(
+            type="send-notification", block_document_id=_block(notify), subject="Defectory: a run needs you", body=_BODY
+        )
         events = {f"prefect.flow-run.{name}" for name in ("Failed", "Crashed", "Late")}
         trigger = EventTrigger(expect=events, match=_RUNS, match_related=of_ours, for_each=_EACH, threshold=1)
         _save(AutomationCore(name="defectory: say what failed", trigger=trigger, actions=[message]))
@@ -63,7 +65,11 @@ def _dead() -> AutomationCore:
         within=timedelta(seconds=policy.DEAD_AFTER_SECONDS),
     )
     crashed = ChangeFlowRunState(
-        name="Crashed", state=StateType.CRASHED, message="no sign of life from its process", force=False
+        type="change-flow-run-state",
+        name="Crashed",
+        state=StateType.CRASHED,
+        message="no sign of life from its process",
+        force=False,
     )
     return AutomationCore(name="defectory: end dead runs", trigger=trigger, actions=[crashed])
 
@@ -85,7 +91,9 @@ def _late(of_ours: _Labels) -> AutomationCore:
         threshold=1,
         within=timedelta(seconds=policy.LATE_AFTER_SECONDS),
     )
-    return AutomationCore(name="defectory: cancel late runs", trigger=trigger, actions=[CancelFlowRun()])
+    # Said aloud: an update sends what was set alone, and an action without a type does nothing from then on.
+    cancel = CancelFlowRun(type="cancel-flow-run")
+    return AutomationCore(name="defectory: cancel late runs", trigger=trigger, actions=[cancel])
 
 
 def _save(*automations: AutomationCore) -> None:
