@@ -21,6 +21,7 @@ from flows.local_store import BUCKET
 from flows.publish import publish
 from flows.pull import pull
 from flows.repository import dvc_environment, git, init_workspace
+from tasks.remotes import remote_of
 from tasks.versions import RELEASE, ReleaseDataset
 
 RUN, CHECK = "benchmarks.kill_publish:run", "benchmarks.kill_publish:check"
@@ -68,7 +69,7 @@ def check_data(repo: Path) -> None:
 def _check(repo: Path, made: Path) -> None:
     _dvc_in_this_process()
     (tag,) = git(repo, "tag", "--list").split()
-    pulled = pull(tag, repo, repo / "pulled")
+    pulled = pull(tag, repo, repo / "pulled", remote_of(repo).endpoint)
     compare(made, pulled)
     assert not list(ReleaseDataset(pulled).damaged())
     assert not git(repo, "status", "--porcelain"), "something is not committed"
