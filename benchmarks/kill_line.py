@@ -39,6 +39,7 @@ PARAMS = {
     "adabldm": {"steps": 2},
     "paint": {"systems": {"adabldm": 0.5, "cutpaste": 0.5}, "batch_size": 2, "close_up_cells": 0},
     "adapt": {"kind": "none"},
+    "score": {"classifier": "none"},
     "select": {
         "max_seam_contrast": 1000.0,
         "min_nearest_lpips": 0.0,
