@@ -20,13 +20,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from prefect.settings import PREFECT_HOME, temporary_settings
-
 from benchmarks import kill_line, kill_publish, kill_trees
 from benchmarks.figures import print_figure
 from benchmarks.killing import Instant, Zygote, instants_of, zygote
 from flows.local_store import local_store, store_key
-from flows.server import embedded_server
+from flows.server import embedded_server, records_in
 from tasks.shards.files import sha256_of
 
 
@@ -137,10 +135,10 @@ def hashes(folder: Path) -> dict[str, str]:
 @contextmanager
 def _surroundings(folder: Path) -> Iterator[tuple[Zygote, str]]:
     """A Prefect server, a store whose key is in the environment, and a process to fork from."""
-    key, home = store_key(folder / "store"), folder / "prefect"
-    os.environ |= key.environment() | {"PREFECT_HOME": str(home)}
+    key = store_key(folder / "store")
+    os.environ |= key.environment()
     with (
-        temporary_settings({PREFECT_HOME: home}),
+        records_in(folder / "prefect"),
         embedded_server(),
         local_store(folder / "store", key.access_key, key.secret_key) as endpoint,
         zygote(folder / "log", "benchmarks.kill_line", "benchmarks.kill_publish") as forks,

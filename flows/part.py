@@ -6,19 +6,18 @@ a part that was killed goes on at its next shard, on whichever machine it is sta
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from prefect import flow
-from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
+from prefect.settings import PREFECT_API_URL
 
 from flows import policy
 from flows.generate import GenerateReport, generate, is_finished, make
 from flows.lock import alone
-from flows.server import prefect_server
+from flows.server import prefect_server, records_in
 from flows.stations import Line
 from flows.terminal import output
 from flows.workspace import Workspace
@@ -82,12 +81,5 @@ def _own_records() -> Iterator[None]:
     if PREFECT_API_URL.value():
         yield
         return
-    before = os.environ.get("PREFECT_HOME")
-    with TemporaryDirectory(prefix="defectory-") as home, temporary_settings({PREFECT_HOME: Path(home)}):
-        os.environ["PREFECT_HOME"] = home
-        try:
-            yield
-        finally:
-            os.environ.pop("PREFECT_HOME")
-            if before is not None:
-                os.environ["PREFECT_HOME"] = before
+    with TemporaryDirectory(prefix="defectory-") as home, records_in(Path(home)):
+        yield

@@ -94,6 +94,20 @@ def embedded_server(
 
 
 @contextmanager
+def records_in(home: Path) -> Iterator[None]:
+    """Keep Prefect's records in `home`, in this process and in those that it starts meanwhile."""
+    before = os.environ.get("PREFECT_HOME")
+    os.environ["PREFECT_HOME"] = str(home)
+    try:
+        with temporary_settings({PREFECT_HOME: home}):
+            yield
+    finally:
+        os.environ.pop("PREFECT_HOME")
+        if before is not None:
+            os.environ["PREFECT_HOME"] = before
+
+
+@contextmanager
 def open_to_other_runs(address: str) -> Iterator[None]:
     """Let runs that begin while the block lasts join this server: their graphs then show in its UI at once."""
     _address_file().write_text(address, encoding="ascii")

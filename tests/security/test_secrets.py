@@ -12,6 +12,8 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows.deploy import publish_version
 from flows.factory import factory, resume
+from flows.fan_out import fan_out
+from flows.part import generate_part
 from flows.pull import pull
 from flows.repository import init_workspace, override_endpoint
 from flows.server import prefect_server
@@ -31,8 +33,9 @@ def test_no_param_of_the_line_and_no_parameter_of_a_flow_is_a_key() -> None:
     words = ("secret", "password", "credential", "session_token", "access_key", "endpoint")
     names = json.dumps(list(_keys(Params.model_json_schema())))
     assert [word for word in words if word in names] == []
-    for flow in (factory, resume, publish_version):
-        assert set(flow.parameters.properties) <= {"params", "root", "repo", "tag"}
+    places = {"params", "root", "repo", "tag", "store", "endpoint", "run"}
+    for flow in (factory, resume, publish_version, fan_out, generate_part):
+        assert set(flow.parameters.properties) <= places | {"parts", "patience", "index", "count"}
 
 
 def _keys(schema: Any) -> Iterator[str]:
