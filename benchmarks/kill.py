@@ -56,8 +56,10 @@ class Campaign:
         repo = self.folder / f"repo{sum(self.kills.values())}"
         self._lay_out(repo)
         self._kill("publish", kill_publish.RUN, repo, instants)
-        self.problems += [error] if (error := self.forks.attempt(kill_publish.CHECK, repo).error) else []
-        self._compare(f"{repo.name}: version", kill_publish.version(repo), kill_publish.version(self._repo))
+        if error := self.forks.attempt(kill_publish.CHECK, repo).error:
+            self.problems.append(error)
+        else:
+            self._compare(f"{repo.name}: version", kill_publish.version(repo), kill_publish.version(self._repo))
 
     def trees(self, times: int) -> None:
         """Real programs, killed by the clock."""

@@ -104,5 +104,9 @@ class _Errors(logging.Handler):
         self.lines = list[str]()
 
     def emit(self, record: logging.LogRecord) -> None:
+        reasons = [record.getMessage()]
         reason = record.exc_info[1] if record.exc_info else None
-        self.lines.append(f"ERROR: {record.getMessage() or ''}{f' - {reason}' if reason else ''}")
+        while reason:
+            reasons.append(f"{type(reason).__name__}: {reason}")
+            reason = reason.__cause__
+        self.lines.append(f"ERROR: {' - '.join(filter(None, reasons))}")

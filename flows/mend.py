@@ -23,7 +23,7 @@ def mend(repo: Path) -> None:
             _remove(repo / ".git", path)
     if not _is_at_work(_DVC, repo):
         _remove(repo / ".dvc" / "tmp", "rwlock")  # who uses what: nobody; a part of it would end every later dvc
-        _remove(repo / ".dvc" / "cache" / "runs", "*/*/.*.tmp")  # dvc would take one for the record of a finished run
+        _mend_run_cache(repo / ".dvc" / "cache" / "runs")
         _mend_lock(repo)
 
 
@@ -39,6 +39,14 @@ def _is_at_work(programs: set[str], repo: Path) -> bool:
 def _remove(folder: Path, pattern: str) -> None:
     for path in sorted(folder.glob(pattern)):
         path.unlink(missing_ok=True)
+
+
+def _mend_run_cache(runs: Path) -> None:
+    """Half a record would count as that of a finished run, and a folder without any would end every later dvc."""
+    _remove(runs, "*/*/.*.tmp")
+    for folder in runs.glob("*/*/"):
+        if not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def _mend_lock(repo: Path) -> None:

@@ -17,7 +17,7 @@ from tasks.inputs.store import Inputs
 from tasks.params import Params, fingerprint
 from tasks.seeds import derive, seed_of
 
-CODE_VERSION = 3
+CODE_VERSION = 4
 """Raised whenever the code of a station changes the bytes of a shard, so that old shards are made again."""
 
 ANY_DEFECT = "defect"

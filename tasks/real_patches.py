@@ -1,16 +1,18 @@
 """Real pixels for painted ones: what the codec blurs is drawn anew with patches of real defects.
 
-In: an image that a latent system painted, and the train split's real defects of its type. Out: the same image, its mask
-filled with patches of photographs. A small codec's decoder leaves smooth surfaces and a grid of its own, and a detector
-that is trained on them looks for those. But what it makes of a real defect is known: so a real patch is found by its
-decoded twin, as in example-based super-resolution (Freeman, Jones & Pasztor, 2002), and overlapping patches vote, as in
-GPNN (Granot et al., "Drop the GAN", CVPR 2022). The composition stays the painter's; the grain is the camera's.
+In: an image that a latent system painted, and the train split's real defects of its type, or the one real defect that
+it started from. Out: the same image, its mask filled with patches of photographs. A small codec's decoder leaves smooth
+surfaces and a grid of its own, and a detector that is trained on them looks for those. But what it makes of a real
+defect is known: so a real patch is found by its decoded twin, as in example-based super-resolution (Freeman, Jones &
+Pasztor, 2002), and overlapping patches vote, as in GPNN (Granot et al., "Drop the GAN", CVPR 2022). The composition
+stays the painter's; the grain is the camera's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from scipy import ndimage
@@ -30,6 +32,8 @@ _AROUND = 4
 """Pixels around a defect whose patches are kept too, so that its edge has a surface to end on."""
 _MOST = 20_000
 """Patches of one library, of each image an equal share: the search takes time in proportion."""
+_NEARNESS = 0.02
+"""A pixel between two places of the same picture counts as much as such a difference in one of a patch's values."""
 _BLOCK = 1024
 """Patches searched at a time: bounds the memory."""
 
@@ -42,6 +46,13 @@ class PatchLibrary:
     """What the codec makes of the photograph."""
     real: Tensor
     """The photograph."""
+    places: Tensor | None = None
+    """(n, 2) rows and columns, of a photograph that the painted image follows: a patch is looked for near its place."""
+
+    @cached_property
+    def features(self) -> Tensor:
+        """What each image's patches are compared with."""
+        return _features(self.decoded, self.places)
 
 
 @torch.no_grad()
@@ -54,12 +65,23 @@ def build_library(codec: Codec, images: Sequence[Image], masks: Sequence[Mask], 
     return PatchLibrary(decoded, real)
 
 
-def _pairs(codec: Codec, image: Image, mask: Mask) -> Tensor:
-    """(2, n, 3 * SIDE * SIDE): decoded and real."""
-    photograph = to_tensor([image])
+@torch.no_grad()
+def library_of(codec: Codec, exemplar: Tensor, mask: Mask, reach: int) -> PatchLibrary:
+    """The patches of the one real defect, in the picture (3, height, width), that a painter started from."""
+    inside = _inside(mask, reach)
+    decoded, real = _patches(_decoded_and_real(codec, exemplar[None]))[:, inside]
+    return PatchLibrary(decoded, real, _places(mask, inside))
+
+
+def _decoded_and_real(codec: Codec, photograph: Tensor) -> Tensor:
     with torch.autocast(photograph.device.type, torch.bfloat16):
         latents = codec.encode(photograph).float()
-    both = torch.cat([decode_plain(codec, latents), photograph])
+    return torch.cat([decode_plain(codec, latents), photograph])
+
+
+def _pairs(codec: Codec, image: Image, mask: Mask) -> Tensor:
+    """(2, n, 3 * SIDE * SIDE): decoded and real."""
+    both = _decoded_and_real(codec, to_tensor([image]))
     near = torch.from_numpy(ndimage.binary_dilation(mask, iterations=_AROUND))
     views = [_patches(view)[:, seen.flatten()] for view, seen in ((both, near), (both.flip(3), near.flip(1)))]
     return torch.cat(views, dim=1)
@@ -70,15 +92,29 @@ def restore(image: Tensor, mask: Mask, library: PatchLibrary, reach: int) -> Ten
 
     Each patch of the image is exchanged for the real one whose decoded twin has the most similar structure, its mean
     colour taken away; the image's own is put back. A pixel is the mean of the patches that hold it, weighted by how
-    central it is in them.
+    central it is in them. Grain leaves no trace in what a codec decodes: there places tell neighbours apart, so that
+    they bring the same photograph's and do not average it away.
     """
-    inside = torch.from_numpy(within(distance_to(mask), reach)).flatten()
+    inside = _inside(mask, reach)
     if not inside.any():
         return image
     painted = _patches(image[None])[0, inside]
-    found = _nearest(painted - _mean(painted), library.decoded - _mean(library.decoded))
+    found = _nearest(_features(painted, None if library.places is None else _places(mask, inside)), library.features)
     drawn = library.real[found] + _mean(painted) - _mean(library.decoded[found])
     return _vote(image, drawn, inside)
+
+
+def _inside(mask: Mask, reach: int) -> Tensor:
+    return torch.from_numpy(within(distance_to(mask), reach)).flatten()
+
+
+def _places(mask: Mask, inside: Tensor) -> Tensor:
+    return torch.cartesian_prod(*map(torch.arange, mask.shape))[inside].float()
+
+
+def _features(patches: Tensor, places: Tensor | None) -> Tensor:
+    structure = patches - _mean(patches)
+    return structure if places is None else torch.cat([structure, _NEARNESS * places], dim=1)
 
 
 def _vote(image: Tensor, patches: Tensor, inside: Tensor) -> Tensor:

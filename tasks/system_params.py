@@ -302,8 +302,8 @@ class InpaintLoraParams(SystemParams):
     training: LowRankTraining = LowRankTraining()
     scheduler: Literal["dpm-solver++", "ddim"] = "dpm-solver++"
     steps: Count = 16
-    start: Annotated[float, Field(gt=0.0, le=1.0)] = 0.3
-    """The share of the chain that is run, from a real defect pasted into the mask and noised; 1: from pure noise, which
-    paints defects that a small backbone makes brighter and bolder than real ones."""
+    start: Annotated[float, Field(gt=0.0, le=1.0)] = 0.1
+    """The share of the chain that is run, from a real defect pasted into the mask and noised; 1: from pure noise. The
+    further up it starts, the more of a defect is new; a small backbone then loses thin strands and paints boldly."""
     candidates: Count = 4
     """Painted of every sample, of which one is kept: not like the clean image, but like the type's real defects."""

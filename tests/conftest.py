@@ -22,15 +22,10 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """One Prefect server for all tests, with a database of its own."""
-    from prefect.settings import PREFECT_HOME, temporary_settings
+    from flows.server import embedded_server, records_in
 
-    from flows.server import embedded_server
-
-    home = tmp_path_factory.mktemp("prefect")
-    with pytest.MonkeyPatch.context() as patch, temporary_settings({PREFECT_HOME: home}):
-        patch.setenv("PREFECT_HOME", str(home))
-        with embedded_server() as address:
-            yield address
+    with records_in(tmp_path_factory.mktemp("prefect")), embedded_server() as address:
+        yield address
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from scipy import ndimage
 
 from tasks.contracts import DefectoryError, Image, Place
@@ -18,6 +19,7 @@ from tasks.masks.draw import draw_mask
 from tasks.params import Params, load_params
 from tasks.plan import plan_samples
 from tasks.products import is_made
+from tasks.progress import silent
 from tasks.synthesis.portfolio import Portfolio, as_coloured, fit_systems
 from tests import stand_in
 from tests.factory_fixtures import write_params, write_photographs
@@ -61,10 +63,6 @@ def portfolio(folder: Path, inputs: Inputs) -> Portfolio:
 def with_systems(folder: Path, systems: dict[str, float], close_up_cells: int = 6) -> Params:
     paint = {"systems": systems, "batch_size": 2, "close_up_cells": close_up_cells}
     return load_params(write_params(folder, **TINY, paint=paint))
-
-
-def silent(what: str, done: int, total: int) -> None:
-    pass
 
 
 def places_of(inputs: Inputs, params: Params) -> list[Place]:
@@ -117,7 +115,7 @@ def test_small_masks_are_painted_in_a_view_and_large_ones_as_they_are(portfolio:
         assert image[one.mask].mean() < 0.6 * one.clean.image[one.mask].mean()
 
 
-def test_real_patches_are_for_what_a_codec_decoded_in_a_view_of_full_size(
+def test_real_patches_are_for_what_a_codec_decoded_a_types_in_full_size_and_an_exemplars_in_any_view(
     folder: Path, inputs: Inputs, portfolio: Portfolio
 ) -> None:
     places = places_of(inputs, portfolio.params)
@@ -134,6 +132,11 @@ def test_real_patches_are_for_what_a_codec_decoded_in_a_view_of_full_size(
     parts = portfolio.paint(asked)
     pairs = zip(portfolio.finish(asked, parts), bare.finish(asked, parts), strict=True)
     assert [np.array_equal(one, other) for one, other in pairs] == [False, True, True]
+    latents = next(part for part in parts if part.painted.codec is not None)
+    exemplars = torch.rand(2, 3, *latent.mask.shape, generator=torch.manual_seed(1)) * 2 - 1
+    followed = [replace(latents, painted=replace(latents.painted, exemplars=exemplars)), *parts[1:]]
+    pairs = zip(portfolio.finish(asked, followed), bare.finish(asked, followed), strict=True)
+    assert [np.array_equal(one, other) for one, other in pairs] == [False, False, True]
 
 
 def test_the_share_of_a_system_is_the_share_of_its_samples(folder: Path, inputs: Inputs) -> None:

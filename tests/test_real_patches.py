@@ -13,7 +13,7 @@ from torch.nn import functional
 from tasks.contracts import CLEAN, TEST, TRAIN, InputImage
 from tasks.diffusion.codec import Codec
 from tasks.inputs.store import Inputs
-from tasks.real_patches import PatchLibrary, build_library, restore
+from tasks.real_patches import PatchLibrary, build_library, library_of, restore
 from tasks.synthesis.patch_libraries import PatchLibraries
 
 SIZE = 48
@@ -71,6 +71,21 @@ def test_pixels_that_no_patch_of_the_mask_holds_stay_as_they_are(codec: Codec) -
     touched = torch.from_numpy(square(20 - 2 - 3))
     assert torch.equal(result[:, ~touched], painted[:, ~touched])
     assert not torch.equal(result[:, touched], painted[:, touched])
+
+
+def test_grain_of_which_nothing_is_decoded_comes_back_from_its_own_place(codec: Codec) -> None:
+    generator = np.random.default_rng(5)
+    cell = generator.permuted(np.tile([90, 166], (12, 12, 8)), axis=2).reshape(12, 12, 4, 4)  # all of one mean
+    grain = cell.transpose(0, 2, 1, 3).reshape(SIZE, SIZE, 1).repeat(3, axis=2).astype(np.uint8)
+    exemplar, mask = as_tensor(grain), square()
+    library = library_of(codec, exemplar, mask, reach=2)
+    inside = torch.from_numpy(mask)
+    assert decoded(codec, grain).std() < 1e-3
+    painted = torch.full_like(exemplar, exemplar.mean())
+    drawn = restore(painted, mask, library, reach=2)[:, inside]
+    assert torch.allclose(drawn, exemplar[:, inside], atol=0.01)
+    anywhere = restore(painted, mask, replace(library, places=None), reach=2)[:, inside]
+    assert anywhere.std() < 0.8 * drawn.std()
 
 
 def test_an_empty_mask_changes_nothing(codec: Codec) -> None:

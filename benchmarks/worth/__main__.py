@@ -21,6 +21,7 @@ from benchmarks.systems.training import timed
 from benchmarks.worth.kept import ByCategory, read_examples, write_examples
 from flows.terminal import progress
 from tasks.arithmetic import fix_arithmetic
+from tasks.diffusion import fitting
 from tasks.evaluation.contracts import SyntheticSet
 from tasks.evaluation.evaluation import Evaluation, evaluate
 from tasks.evaluation.examples import photographs_of
@@ -100,8 +101,8 @@ def _evaluated(
 
 
 def as_published(params: Params, system: str) -> Params:
-    """The params without what no publication of the system has; a system of our own keeps all."""
-    if system in OWN:
+    """The params without real patches, which no publication has; a system of our own keeps them."""
+    if system in OWN or fitting.CODEC not in SYSTEMS[system].products:
         return params
     return params.model_copy(update={"adapt": params.adapt.model_copy(update={"real_patches": False})})
 

@@ -89,16 +89,19 @@ def load(inputs: Inputs, params: Params, workdir: Path) -> Model:
 
 def paint(model: Model, places: Sequence[Place], params: Params) -> Painted:
     """Latents (n, channels, h, w): of some candidates for each place the one least like the clean image."""
-    latents = []
+    latents, exemplars = [], []
     for batch, count in full_batches(places, params.paint.batch_size):
-        latents.append(_paint_batch(model, batch, params)[:count])
-    return Painted(torch.cat(latents), model.codec)
+        started_from = _exemplars(model, batch, params)
+        exemplars.append(started_from[:count])
+        latents.append(_paint_batch(model, batch, started_from, params)[:count])
+    followed = torch.cat(exemplars) if params.inpaint_lora.start < 1 else None
+    return Painted(torch.cat(latents), model.codec, exemplars=followed)
 
 
-def _paint_batch(model: Model, places: Sequence[Place], params: Params) -> Tensor:
+def _paint_batch(model: Model, places: Sequence[Place], exemplars: Tensor, params: Params) -> Tensor:
     own = params.inpaint_lora
     cleans = to_tensor([place.clean.image for place in places])
-    filling = filling_of(model, places, cleans, _exemplars(model, places, params), own.start)
+    filling = filling_of(model, places, cleans, exemplars, own.start)
     sampler = sampling_schedule(model.schedule, own.scheduler, own.steps)
     candidates, distances, strangeness = [], [], []
     for number in range(own.candidates):

@@ -20,13 +20,14 @@ from tasks.adaptation import adapt
 from tasks.closeup import Window, put_back, view_of, window_for
 from tasks.contracts import Image, Place
 from tasks.diffusion.blending import mask_tensor, paste, to_images
+from tasks.diffusion.codec import Codec
 from tasks.diffusion.codec_training import to_tensor
 from tasks.fitted import fitted_sha256, mark_fitted, used_systems
 from tasks.inputs.store import Inputs
 from tasks.params import AdaptParams, Params
 from tasks.products import remove_leftovers
 from tasks.progress import Report
-from tasks.real_patches import restore
+from tasks.real_patches import PatchLibrary, library_of, restore
 from tasks.synthesis import system_named
 from tasks.synthesis.learned_masks import fit_learned_masks
 from tasks.synthesis.patch_libraries import PatchLibraries
@@ -82,16 +83,25 @@ class Portfolio:
         return [results[number] for number in range(len(places))]
 
     def _with_real_patches(self, part: PaintedViews, decoded: Tensor) -> Tensor:
-        """What a codec decoded, drawn with real patches. A magnified view is left: shrunk again, it is sharp."""
+        """What a codec decoded, drawn with real patches where there are some."""
         codec, adapt = part.painted.codec, self.params.adapt
         if codec is None or not adapt.real_patches:
             return decoded
         images = list(decoded)
-        for number, (view, window) in enumerate(zip(part.views, part.windows, strict=True)):
-            library = None if window else self._libraries.of(codec, view.spec.category, view.spec.defect_type)
+        for number, view in enumerate(part.views):
+            library = self._library(part, number, codec)
             if library is not None:
                 images[number] = restore(images[number], view.mask, library, adapt.feather)
         return torch.stack(images)
+
+    def _library(self, part: PaintedViews, number: int, codec: Codec) -> PatchLibrary | None:
+        """Of what the sample started from, or of its type. The type's are not magnified, and so fit no such view."""
+        view, exemplars = part.views[number], part.painted.exemplars
+        if exemplars is not None:
+            return library_of(codec, exemplars[number], view.mask, self.params.adapt.feather)
+        if part.windows[number]:
+            return None
+        return self._libraries.of(codec, view.spec.category, view.spec.defect_type)
 
 
 def fit_systems(inputs: Inputs, params: Params, workdir: Path, report: Report) -> None:

@@ -30,6 +30,8 @@ class Painted:
     """(n, channels, h, w), decoded with online adaptation."""
     codec: Codec | None = None
     """That decodes the latents."""
+    exemplars: Tensor | None = None
+    """(n, 3, height, width) in [-1, 1], real defects in the masks that the latents follow, where there are."""
     images: Tensor | None = None
     """(n, 3, height, width) in [-1, 1], of a system that paints pixels."""
 

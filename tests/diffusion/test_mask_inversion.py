@@ -15,7 +15,8 @@ from tasks.diffusion.mask_pictures import hugs_border, longest_side, mask_of, ma
 from tasks.inputs.store import Inputs
 from tasks.masks.place import crop
 from tasks.params import Params
-from tests.synthesis.places import blob, inputs_of, params_with, photograph, silent
+from tasks.progress import silent
+from tests.synthesis.places import blob, inputs_of, params_with, photograph
 from tests.synthesis.tiny_stable_diffusion import save_tiny_pipeline
 
 SIZE = 64

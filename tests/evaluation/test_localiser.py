@@ -13,13 +13,10 @@ from tasks.evaluation import localiser
 from tasks.evaluation.contracts import Arm
 from tasks.evaluation.exact import image_metrics, pixel_metrics
 from tasks.evaluation_params import EvaluateParams, LocaliserParams
+from tasks.progress import silent
 from tests.evaluation.pictures import arm, defective, held_out, normal
 
 PARAMS = EvaluateParams(image_size=64, localiser=LocaliserParams(width=4, steps=60, batch_size=4, learning_rate=3e-3))
-
-
-def silent(what: str, done: int, total: int) -> None:
-    pass
 
 
 def fitted(trained_on: Arm, seed: int = 0) -> localiser.SegmentationUNet:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,19 @@ def test_a_publishing_that_is_killed_again_and_again_ends_in_one_version_that_ca
     for function in (kill_publish.RUN, kill_publish.CHECK):
         last = forks.attempt(function, repo)
         assert not last.error, last.error
+
+
+def test_half_a_record_of_a_run_and_the_folder_that_it_leaves_empty_stop_no_later_publishing(
+    forks: Zygote, repo: Path
+) -> None:
+    attempt = forks.attempt(kill_publish.RUN, repo, Instant("socket.connect 3"))
+    record = next(write for write in attempt.writes if write.startswith("open .dvc/cache/runs/"))
+    shutil.rmtree(repo / ".dvc" / "cache")
+    (repo / LOCK).unlink()
+    assert forks.attempt(kill_publish.RUN, repo, Instant(record, torn=True)).killed
+    last = forks.attempt(kill_publish.RUN, repo)
+    assert not last.error, last.error
+    assert git(repo, "tag", "--list") == "cells-v1"
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.6, 0.9])

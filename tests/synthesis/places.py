@@ -57,7 +57,3 @@ def levels(painted: Painted, number: int = 0) -> np.ndarray:
     """Grey levels (height, width, 3), not rounded."""
     assert painted.images is not None
     return (painted.images[number].permute(1, 2, 0).numpy().astype(np.float64) + 1) * 127.5
-
-
-def silent(what: str, done: int, steps: int) -> None:
-    pass

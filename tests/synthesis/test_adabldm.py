@@ -23,6 +23,7 @@ from tasks.masks.pseudo_store import PSEUDO_MASKS, read_pseudo_masks
 from tasks.params import Params
 from tasks.plan import plan_samples
 from tasks.products import file_sha256
+from tasks.progress import silent
 from tasks.synthesis import system_named
 from tasks.synthesis.adabldm import Model, fit, load, paint
 from tests.synthesis.fitted_in import fit_in
@@ -75,10 +76,6 @@ def params_with(**blocks: object) -> Params:
         "adabldm": {"steps": 4},
     }
     return Params.model_validate({**content, **blocks})
-
-
-def silent(what: str, done: int, steps: int) -> None:
-    pass
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ from tasks.fitted import fitted_sha256, mark_fitted
 from tasks.inputs.store import Inputs
 from tasks.params import Params
 from tasks.products import file_sha256
+from tasks.progress import silent
 from tasks.synthesis import anomalyany
 from tasks.synthesis.descriptions import DESCRIPTIONS, describe, load_descriptions, shipped
 from tests.diffusion.tiny_clip import save_tiny_clip
@@ -70,10 +71,6 @@ def places_of(inputs: Inputs, count: int, strength: float = 0.7) -> list[Place]:
         spec = SampleSpec(str(number), "nuts", "nut", kind, number, clean.image_id, "perlin", strength, 70 + number)
         places.append(Place(spec, clean, DrawnMask(mask, "perlin")))
     return places
-
-
-def silent(what: str, done: int, steps: int) -> None:
-    pass
 
 
 @pytest.fixture(scope="module")

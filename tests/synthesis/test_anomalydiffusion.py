@@ -18,9 +18,10 @@ from tasks.diffusion.embedding_training import EMBEDDING
 from tasks.inputs.store import Inputs
 from tasks.params import Params
 from tasks.products import file_sha256
+from tasks.progress import silent
 from tasks.synthesis.anomalydiffusion import Model, fit, load, paint
 from tests.synthesis.fitted_in import fit_in
-from tests.synthesis.places import blob, photograph, silent
+from tests.synthesis.places import blob, photograph
 from tests.synthesis.tiny_stable_diffusion import save_tiny_pipeline
 
 SIZE = 128

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from tasks.contracts import Image
+from tasks.progress import silent
 from tasks.synthesis.cutpaste import fit, jittered, load, paint, patch_from_elsewhere
-from tests.synthesis.places import SIZE, blob, inputs_of, levels, params_with, photograph, place_on, silent
+from tests.synthesis.places import SIZE, blob, inputs_of, levels, params_with, photograph, place_on
 
 CLEAN = photograph("clean")
 MASK = blob(40, 50, 12)

@@ -23,6 +23,7 @@ from tasks.diffusion.schedule import sampling_schedule
 from tasks.inputs.store import Inputs
 from tasks.params import Params
 from tasks.products import file_sha256
+from tasks.progress import silent
 from tasks.synthesis import crop_paste, inpaint_lora
 from tests.synthesis.fitted_in import fit_in
 from tests.synthesis.tiny_stable_diffusion import save_tiny_pipeline
@@ -84,10 +85,6 @@ def places_of(inputs: Inputs, count: int, strength: float = 2.0) -> list[Place]:
         spec = SampleSpec(str(number), "plates", "plate", kind, number, clean.image_id, "perlin", strength, 70 + number)
         places.append(Place(spec, clean, DrawnMask(mask, "perlin")))
     return places
-
-
-def silent(what: str, done: int, steps: int) -> None:
-    pass
 
 
 @pytest.fixture(scope="module")

@@ -23,6 +23,7 @@ from tasks.diffusion.codec_training import to_tensor
 from tasks.inputs.store import Inputs
 from tasks.params import Params
 from tasks.products import file_sha256
+from tasks.progress import silent
 from tasks.synthesis import sdas
 from tests.synthesis.fitted_in import fit_in
 from tests.synthesis.tiny_stable_diffusion import save_tiny_pipeline
@@ -73,10 +74,6 @@ def params_with(size: int = SIZE, codec: object = None, **block: object) -> Para
             "sdas": {"steps": 6, "model": model, **block},
         }
     )
-
-
-def silent(what: str, done: int, steps: int) -> None:
-    pass
 
 
 def places_of(inputs: Inputs, count: int, strength: float = 0.3) -> list[Place]:

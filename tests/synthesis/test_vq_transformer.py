@@ -13,6 +13,7 @@ from tasks.contracts import CLEAN, TEST, TRAIN, DefectoryError, DrawnMask, Input
 from tasks.inputs.store import Inputs
 from tasks.params import Params
 from tasks.products import file_sha256
+from tasks.progress import silent
 from tasks.synthesis import entry_of, system_named
 from tasks.synthesis.vq_transformer import Model, fit, in_mask_nll, load, new_clean_images, paint, repaint_ids
 from tasks.tokens.fitting import IMAGE_CODEC, PRIOR
@@ -57,10 +58,6 @@ def params_with(**codec: object) -> Params:
             },
         }
     )
-
-
-def silent(what: str, done: int, steps: int) -> None:
-    pass
 
 
 @pytest.fixture(scope="module")

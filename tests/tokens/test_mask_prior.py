@@ -14,6 +14,7 @@ from tasks.contracts import CLEAN, TEST, TRAIN, InputImage, Mask, ReferenceMask
 from tasks.inputs.store import Inputs
 from tasks.params import Params
 from tasks.products import file_sha256
+from tasks.progress import silent
 from tasks.system_params import MaskCodecParams
 from tasks.tokens import training_loop
 from tasks.tokens.mask_codec import MaskCodec, MaskCodecTraining
@@ -33,10 +34,6 @@ def shape(number: int) -> Mask:
     wobble = 1 + 0.4 * ndimage.gaussian_filter(generator.standard_normal((SIZE, SIZE)), 8, mode="wrap") * 20
     radius = np.hypot(along / generator.uniform(8, 40), across / generator.uniform(8, 20)) / wobble
     return (radius < 1) & (radius > (0.5 if number % 3 == 2 else -1))
-
-
-def silent(what: str, done: int, steps: int) -> None:
-    pass
 
 
 def outlines(count: int, seed: int) -> torch.Tensor:

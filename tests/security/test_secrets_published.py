@@ -1,0 +1,89 @@
+"""Whatever publishing does and however it fails, no key is in anything that is written or said."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from benchmarks import kill_trees
+from flows.publish import publish
+from flows.repository import git, init_workspace, override_endpoint
+from flows.tables import show_findings
+from flows.terminal import FAILED, run_to_status
+from tests.conftest import KEY
+from tests.test_publish import DEAD, PARAMS, PROJECT, STAGES
+
+SECRET = "planted-S3CRET-0f9a"
+
+
+def written(folder: Path) -> Iterator[bytes]:
+    """Every file below a folder, and every object that git keeps there, unpacked."""
+    yield from (path.read_bytes() for path in folder.rglob("*") if path.is_file())
+    for repo in folder.rglob(".git"):
+        yield git(repo.parent, "log", "--all", "--patch", "--text").encode()
+
+
+def use_profile(path: Path, secret: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    path.write_text(f"[factory]\naws_access_key_id = {KEY.access_key}\naws_secret_access_key = {secret}\n")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(path))
+    monkeypatch.setenv("AWS_PROFILE", "factory")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_a_run_with_a_server_of_its_own_keeps_no_key_in_database_logs_or_data(
+    endpoint: str, key: object, tmp_path: Path
+) -> None:
+    kill_trees.lay_out(tmp_path / "keys", endpoint)
+
+    def published(secret: str) -> subprocess.CompletedProcess[bytes]:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_API")}
+        environment |= {"PYTHONPATH": str(PROJECT), "PREFECT_HOME": str(tmp_path / "prefect"), "HOME": str(tmp_path)}
+        environment |= {"AWS_SECRET_ACCESS_KEY": secret, "AWS_MAX_ATTEMPTS": "1"}
+        command = [sys.executable, "-m", "flows.cli", "publish"]
+        return subprocess.run(command, cwd=tmp_path / "keys", env=environment, capture_output=True, check=False)
+
+    refused, done = published(SECRET), published(KEY.secret_key)
+    said = b"".join([refused.stdout, refused.stderr, done.stdout, done.stderr])
+    assert refused.returncode == FAILED
+    assert b"refuses the key" in said
+    assert not done.returncode, said.decode()
+    assert (tmp_path / "prefect" / "prefect.db").is_file()
+    everything = b"".join([said, *written(tmp_path)])
+    assert [secret for secret in (SECRET, KEY.secret_key) if secret.encode() in everything] == []
+
+
+def test_publishing_and_the_doctor_say_and_write_no_key_whatever_fails(
+    endpoint: str, key: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    repo = tmp_path / "workspace"
+    repo.mkdir()
+    (repo / "dvc.yaml").write_text(STAGES)
+    (repo / "params.yaml").write_text(PARAMS.format(samples=3))
+    monkeypatch.setenv("PYTHONPATH", str(PROJECT))
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    use_profile(tmp_path / "right", KEY.secret_key, monkeypatch)
+    init_workspace(repo, "s3://datasets/secrets-tests", endpoint)
+    assert publish(repo, announce=print).is_new
+
+    def push_refused(step: str) -> None:
+        if step == "dvc push":
+            use_profile(tmp_path / "wrong", SECRET, monkeypatch)
+
+    (repo / "params.yaml").write_text(PARAMS.format(samples=4))
+    git(repo, "commit", "-qam", "4 samples")
+    assert run_to_status(lambda: publish(repo, announce=push_refused)) == FAILED
+    assert run_to_status(lambda: publish(repo)) == FAILED
+    assert run_to_status(lambda: show_findings(repo / "params.yaml", repo / "data", repo)) == FAILED
+    override_endpoint(repo, DEAD)
+    assert run_to_status(lambda: publish(repo)) == FAILED
+    said = "".join(capfd.readouterr())
+    assert said.count("refuses the key") == 3
+    assert "does not answer" in said
+    everything = b"".join([said.encode(), *written(repo)])
+    assert [secret for secret in (SECRET, KEY.secret_key) if secret.encode() in everything] == []
