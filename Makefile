@@ -11,7 +11,7 @@ demo: $(INSTALLED)
 
 # A file's tests stay together, for what they share; one thread each, for threads that outnumber the cores wait for each other.
 test: lint
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	@OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 lint: $(INSTALLED)
 	@$(BIN)/ruff check .

@@ -6,10 +6,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from flows.local_store import StoreKey, local_store
 
 KEY = StoreKey("tester", "a-secret-of-the-tests")
+_THREADS = torch.get_num_threads()
+
+
+@pytest.fixture(autouse=True)
+def _threads() -> Iterator[None]:
+    """A test whose params ask for more threads leaves none of them to the next."""
+    torch.set_num_threads(_THREADS)
+    yield
+    torch.set_num_threads(_THREADS)
 
 
 @pytest.fixture(scope="session")
