@@ -12,7 +12,7 @@ images of its systems, drawn in equal shares. Tiers, budgets and seeds are the p
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.figures import hardware, print_figure
@@ -25,9 +25,11 @@ from tasks.diffusion import fitting
 from tasks.evaluation.contracts import SyntheticSet
 from tasks.evaluation.evaluation import Evaluation, evaluate
 from tasks.evaluation.examples import photographs_of
+from tasks.evaluation.figures import Figures
 from tasks.evaluation.leaks import Leak, refuse_leaks
 from tasks.evaluation.outcome import write_outcome
 from tasks.evaluation.painted import BASELINES, alone, painted_by
+from tasks.evaluation.verdict import Verdict
 from tasks.fitted import fitted_sha256
 from tasks.inputs.store import Inputs
 from tasks.params import Params, fingerprint, load_params
@@ -50,6 +52,8 @@ MIXES = {
 """The datasets under test: all systems, and those that learn from the few real defects."""
 OWN = ("inpaint_lora",)
 """What is no published system, and so is judged with all that the params give it."""
+PUBLISHED = ("sdas", "adabldm", "anomalydiffusion", "anomalyany", "vq_transformer")
+"""The generative systems that a painter of our own should be ahead of."""
 _RIVALS = ("single", "baseline", "real")
 
 
@@ -124,18 +128,25 @@ def _painted(system: str, inputs: Inputs, params: Params, workspace: Path, repor
 
 
 def _print(evaluations: Sequence[Evaluation]) -> None:
-    """The smallest lead of each mix over an arm that has no mix in it: what the aim is about."""
+    """The smallest leads: of each mix over an arm without any mix, of our own painter over a published system."""
     for evaluation in evaluations:
-        mixed = {each.arm for each in evaluation.figures if any(mix in each.arm for mix in MIXES)}
-        rivals = {each.arm for each in evaluation.figures if each.role in _RIVALS} - mixed
         for verdict in evaluation.verdicts:
-            for mix in MIXES:
-                leads = [each for each in verdict.comparisons if each.arm == mix and each.other in rivals]
-                if leads:
-                    least = min(leads, key=lambda lead: lead.difference.value)
-                    what = f"{mix}, {verdict.detector}, {evaluation.category}: {verdict.metric} over {least.other}"
-                    aim = "ahead of every single arm"
-                    print_figure("worth", least.difference.value, what, aim, least.difference.low > 0)
+            figures = {each.arm: each for each in evaluation.figures if each.detector == verdict.detector}
+            single = [arm for arm, each in figures.items() if each.role in _RIVALS and not any(m in arm for m in MIXES)]
+            for arm, rivals in {**dict.fromkeys(MIXES, single), **dict.fromkeys(OWN, PUBLISHED)}.items():
+                if arm in figures:
+                    _print_least_lead(evaluation.category, verdict, figures, arm, rivals)
+
+
+def _print_least_lead(
+    category: str, verdict: Verdict, figures: Mapping[str, Figures], arm: str, rivals: Sequence[str]
+) -> None:
+    leads = {rival: figures[arm].ahead_of(figures[rival], verdict.metric) for rival in rivals if rival in figures}
+    if leads:
+        rival, least = min(leads.items(), key=lambda lead: lead[1].value)
+        what = f"{arm}, {verdict.detector}, {category}: {verdict.metric} over {rival}"
+        what += f", {least.low:+.4f} to {least.high:+.4f}"
+        print_figure("worth", least.value, what, "ahead of every rival", least.low > 0)
 
 
 def _parser() -> argparse.ArgumentParser:
