@@ -87,7 +87,7 @@ def _write(file: Path, key: str, scored: Scored) -> None:
 
 def _read(file: Path, key: str) -> Scored | None:
     try:
-        with np.load(file, allow_pickle=False) as content:
+        with file.open("rb") as opened, np.load(opened, allow_pickle=False) as content:
             if str(content["key"]) != key:
                 return None
             return Scored(content["maps"].astype(np.float32), content["image_scores"])
