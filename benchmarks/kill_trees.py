@@ -39,7 +39,7 @@ def kill(repo: Path, times: int, chance: random.Random) -> Counter[str]:
     longest = 30.0
     while sum(kills.values()) < times:
         begun = time.monotonic()
-        process = _start(repo)
+        process = start(repo)
         try:
             process.wait(chance.uniform(0, longest))
         except subprocess.TimeoutExpired:
@@ -48,12 +48,13 @@ def kill(repo: Path, times: int, chance: random.Random) -> Counter[str]:
             longest = max(2.0, 0.9 * (time.monotonic() - begun))
             shutil.rmtree(repo / "data")
         process.wait()
-    if status := _start(repo).wait():
+    if status := start(repo).wait():
         raise RuntimeError(f"publishing ended with status {status}: {(repo / 'publish.log').read_text()[-2000:]}")
     return kills
 
 
-def _start(repo: Path) -> subprocess.Popen[bytes]:
+def start(repo: Path) -> subprocess.Popen[bytes]:
+    """A publishing in processes of its own, with a server of its own; what it says goes to `publish.log`."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_API")}
     with (repo / "publish.log").open("ab") as log:
         return subprocess.Popen(

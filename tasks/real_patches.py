@@ -59,7 +59,7 @@ class PatchLibrary:
 def build_library(codec: Codec, images: Sequence[Image], masks: Sequence[Mask], seed: int) -> PatchLibrary:
     """The patches in and around the defects of one image or more, as they are and mirrored, some chosen by `seed`."""
     generator, share = torch_generator(seed), max(1, _MOST // len(images))
-    pairs = [_pairs(codec, image, mask) for image, mask in zip(images, masks, strict=True)]
+    pairs = (_pairs(codec, image, mask) for image, mask in zip(images, masks, strict=True))  # one at a time in memory
     kept = [pair[:, torch.randperm(pair.shape[1], generator=generator)[:share]] for pair in pairs]
     decoded, real = torch.cat(kept, dim=1)
     return PatchLibrary(decoded, real)
