@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Generic, ParamSpec, TypeVar
 
 from prefect import Task, task
 from prefect.cache_policies import NO_CACHE
+from prefect.futures import PrefectFuture
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
+from prefect.utilities.annotations import opaque
 
 from tasks.contracts import DefectoryError
 
@@ -53,13 +56,39 @@ def background() -> TaskRunner[Any]:
     return ThreadPoolTaskRunner(max_workers=2)
 
 
-def station(run_name: str) -> Callable[[Callable[P, R]], Task[P, R]]:
-    """Make a function a Prefect task of one shard, named by its parameters, such as `paint {drawn.plan.name}`.
+@dataclass(frozen=True)
+class Station(Generic[P, R]):
+    """A Prefect task of one shard, which is called as its function is.
+
+    What it is given is not searched for futures inside: Prefect would look at each of a shard's hundreds of samples
+    with every task, longer than it takes to draw their masks.
+    """
+
+    task: Task[P, R]
+
+    def __call__(self, *given: P.args, **named: P.kwargs) -> R:
+        run: Callable[..., R] = self.task
+        return run(*map(opaque, given), **named)
+
+    def submit(self, *given: P.args, **named: P.kwargs) -> PrefectFuture[R]:
+        submit: Callable[..., PrefectFuture[R]] = self.task.submit
+        return submit(*map(opaque, given), **named)
+
+    @property
+    def fn(self) -> Callable[P, R]:
+        """The bare function, to be run without Prefect."""
+        return self.task.fn
+
+
+def station(run_name: str) -> Callable[[Callable[P, R]], Station[P, R]]:
+    """Make a function a station, its runs named by its parameters, such as `paint {drawn.plan.name}`.
 
     Results are handed over inside the process and kept nowhere: shards' done-markers are the only memory. There are
     no retries here, since a retry needs what the stations before have handed over; the flow retries whole shards.
     """
-    return task(task_run_name=run_name, cache_policy=NO_CACHE, persist_result=False, retries=0)
+
+    made = task(task_run_name=run_name, cache_policy=NO_CACHE, persist_result=False, retries=0)
+    return lambda function: Station(made(function))
 
 
 def device() -> str:

@@ -30,7 +30,7 @@ STATIONS = ("masks", *MODEL_STATIONS, "pack")
 
 
 class Line:
-    """What all stations share. No dataclass: Prefect would search one for futures with every task, networks and all."""
+    """What all stations share."""
 
     def __init__(self, params: Params, workspace: Workspace, inputs: Inputs | None = None) -> None:
         """`inputs` are those of the workspace, where they have been read already."""
