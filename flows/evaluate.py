@@ -25,7 +25,7 @@ from tasks.evaluation.evaluation import evaluate as evaluate_category
 from tasks.evaluation.examples import RELEASE, photographs_of, released
 from tasks.evaluation.leaks import refuse_leaks
 from tasks.evaluation.outcome import REPORT, write_outcome
-from tasks.evaluation.painted import BASELINES, painted_by
+from tasks.evaluation.painted import BASELINES, only, painted_by
 from tasks.inputs.store import Inputs, read_inputs
 from tasks.masks.pseudo_store import PSEUDO_MASKS
 from tasks.params import Params, load_params
@@ -56,7 +56,10 @@ def run_arms(params: Params, workspace: Workspace) -> None:
         suspected = refuse_leaks(inputs, painted, report=report)
         scorer = Scorer(params.score, device())
         folder = _baselines_folder(workspace)
-        baselines = {name: painted_by(name, inputs, params, folder, scorer, report) for name in _baselines(inputs)}
+        baselines = {
+            name: painted_by(name, inputs, only(params, name), folder, scorer, report)
+            for name in _baselines(inputs)
+        }
         evaluations = [
             evaluate_category(
                 category,

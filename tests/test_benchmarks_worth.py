@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.worth.__main__ import MIXES, OWN, PUBLISHED, as_published
+from benchmarks.worth.__main__ import OWN, PUBLISHED, as_published
 from benchmarks.worth.kept import read_examples, write_examples
 from tasks.params import Params
 from tasks.synthesis import SYSTEMS
@@ -30,10 +30,6 @@ def test_examples_of_other_models_are_not_used(tmp_path: Path) -> None:
     write_examples(tmp_path / "painter.parquet", "key", {"part": (defective(1),)})
     assert read_examples(tmp_path / "painter.parquet", "other key") is None
     assert read_examples(tmp_path / "nobody.parquet", "key") is None
-
-
-def test_the_mixes_are_of_systems_that_exist() -> None:
-    assert all(set(members) <= set(SYSTEMS) for members in MIXES.values())
 
 
 def test_published_systems_are_judged_without_our_patches_and_our_own_with_them() -> None:

@@ -4,9 +4,9 @@
         [--out docs/evaluation]
 
 Inputs are read and systems fitted in DIR/data, images painted and scored in DIR/worth; what is there already is used.
-Every system paints the same planned samples, with mask sources of its own where its block in params has some. A
-published system alone is shown as published, without real patches; in a mix it paints as the params say. A mix has the
-images of its systems, drawn in equal shares. Tiers, budgets and seeds are the params' `evaluate` block.
+Every system paints the same planned samples, with mask sources of its own where its block in params has some. The mix
+is what a release of these params holds: as many samples, by the systems of `paint.systems`. A published system alone is
+shown as published, without real patches. Tiers, budgets and seeds are the params' `evaluate` block.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from benchmarks.worth.kept import ByCategory, read_examples, write_examples
 from flows.terminal import progress
 from tasks.arithmetic import fix_arithmetic
 from tasks.diffusion import fitting
-from tasks.evaluation.contracts import SyntheticSet
+from tasks.evaluation.contracts import Role, SyntheticSet
 from tasks.evaluation.evaluation import Evaluation, evaluate
 from tasks.evaluation.examples import photographs_of
 from tasks.evaluation.figures import Figures
 from tasks.evaluation.leaks import Leak, refuse_leaks
 from tasks.evaluation.outcome import write_outcome
-from tasks.evaluation.painted import BASELINES, alone, painted_by
+from tasks.evaluation.painted import BASELINES, only, painted_by
 from tasks.evaluation.verdict import Verdict
 from tasks.fitted import fitted_sha256
 from tasks.inputs.store import Inputs
@@ -38,18 +38,8 @@ from tasks.quality.scores import Scorer
 from tasks.synthesis import SYSTEMS
 from tasks.synthesis.portfolio import fit_systems
 
-MIXES = {
-    "mix of all": tuple(SYSTEMS),
-    "mix of few-shot": (
-        "crop_paste",
-        "adabldm",
-        "anomalydiffusion",
-        "anomalyany",
-        "vq_transformer",
-        "inpaint_lora",
-    ),
-}
-"""The datasets under test: all systems, and those that learn from the few real defects."""
+MIX = "mix"
+"""The dataset under test."""
 OWN = ("inpaint_lora",)
 """What is no published system, and so is judged with all that the params give it."""
 PUBLISHED = ("sdas", "adabldm", "anomalydiffusion", "anomalyany", "vq_transformer")
@@ -64,13 +54,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     fix_arithmetic(params)
     with progress() as report:
         inputs = read_or_build(params, given.params.parent, given.workspace / "data" / "inputs", report)
-        painted = {name: _painted(name, inputs, params, given.workspace, report) for name in names}
-        published = {
-            name: _painted(name, inputs, as_published(params, name), given.workspace, report) for name in names
-        }
+        wanted = {MIX: params} | {name: as_published(only(params, name), name) for name in names}
+        painted = {name: _painted(name, inputs, each, given.workspace, report) for name, each in wanted.items()}
         suspected = refuse_leaks(inputs, report=report)
         evaluations = [
-            _evaluated(category, inputs, painted, published, suspected, params, given.workspace, report)
+            _evaluated(category, inputs, painted, suspected, params, given.workspace, report)
             for category in inputs.categories
         ]
     command = f"python -m benchmarks.worth --params {given.params.as_posix()} --workspace DIR"
@@ -83,25 +71,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _evaluated(
     category: str,
     inputs: Inputs,
-    painted: dict[str, ByCategory],
-    published: dict[str, ByCategory],
+    painted: Mapping[str, ByCategory],
     suspected: Sequence[Leak],
     params: Params,
     workspace: Path,
     report: Report,
 ) -> Evaluation:
-    made = {name: examples.get(category, ()) for name, examples in painted.items()}
-    mixes = [
-        SyntheticSet(mix, "ours", tuple(example for name in members for example in made.get(name, ())))
-        for mix, members in MIXES.items()
-    ]
-    alones = [
-        SyntheticSet(name, "baseline" if name in BASELINES else "single", examples.get(category, ()))
-        for name, examples in published.items()
-    ]
+    sets = [SyntheticSet(name, _role_of(name), examples.get(category, ())) for name, examples in painted.items()]
     photographs = photographs_of(inputs, category, workspace / "data" / "models", params.evaluate.image_size)
     folder = workspace / "worth" / "scores" / category
-    return evaluate(category, photographs, [*mixes, *alones], suspected, params.evaluate, folder, report)
+    return evaluate(category, photographs, sets, suspected, params.evaluate, folder, report)
+
+
+def _role_of(name: str) -> Role:
+    if name == MIX:
+        return "ours"
+    return "baseline" if name in BASELINES else "single"
 
 
 def as_published(params: Params, system: str) -> Params:
@@ -111,29 +96,29 @@ def as_published(params: Params, system: str) -> Params:
     return params.model_copy(update={"adapt": params.adapt.model_copy(update={"real_patches": False})})
 
 
-def _painted(system: str, inputs: Inputs, params: Params, workspace: Path, report: Report) -> ByCategory:
-    """The system's examples, from disk where they were painted by these very models."""
-    models, folder = workspace / "data" / "models", workspace / "worth" / "painted"
-    file = folder / f"{system}{'' if params.adapt.real_patches else '-as-published'}.parquet"
-    wanted = alone(params, system, params.evaluate.samples)
+def _painted(name: str, inputs: Inputs, params: Params, workspace: Path, report: Report) -> ByCategory:
+    """What the params' systems paint, from disk where it was painted by these very models."""
+    models, file = workspace / "data" / "models", workspace / "worth" / "painted" / f"{name}.parquet"
     with timed(models):
-        fit_systems(inputs, wanted, models, report)
-    blocks = [params.masks, params.system(system), params.paint, params.adapt, params.score, params.select]
-    made_from = fingerprint(fitted_sha256(wanted, inputs, models), wanted.dataset, params.evaluate.image_size, *blocks)
+        fit_systems(inputs, params, models, report)
+    systems = [params.system(system) for system in params.paint.systems]
+    blocks = [params.masks, *systems, params.paint, params.adapt, params.score, params.select]
+    size = (params.dataset, params.evaluate.samples, params.evaluate.image_size)
+    made_from = fingerprint(fitted_sha256(params, inputs, models), *size, *blocks)
     kept = read_examples(file, made_from)
     if kept is None:
-        kept = painted_by(system, inputs, params, models, Scorer(params.score), report)
+        kept = painted_by(name, inputs, params, models, Scorer(params.score), report)
         write_examples(file, made_from, kept)
     return kept
 
 
 def _print(evaluations: Sequence[Evaluation]) -> None:
-    """The smallest leads: of each mix over an arm without any mix, of our own painter over a published system."""
+    """The smallest leads: of the mix over any other arm, of our own painter over a published system."""
     for evaluation in evaluations:
         for verdict in evaluation.verdicts:
             figures = {each.arm: each for each in evaluation.figures if each.detector == verdict.detector}
-            single = [arm for arm, each in figures.items() if each.role in _RIVALS and not any(m in arm for m in MIXES)]
-            for arm, rivals in {**dict.fromkeys(MIXES, single), **dict.fromkeys(OWN, PUBLISHED)}.items():
+            single = [arm for arm, each in figures.items() if each.role in _RIVALS and MIX not in arm]
+            for arm, rivals in {MIX: single, **dict.fromkeys(OWN, PUBLISHED)}.items():
                 if arm in figures:
                     _print_least_lead(evaluation.category, verdict, figures, arm, rivals)
 

@@ -1,7 +1,7 @@
-"""Arms that a synthesis system paints: the same samples as the release's, by one system alone.
+"""Arms that synthesis systems paint: the release's own planned samples, without a release.
 
-In: inputs, params and a system's name. Out: examples that passed the same selection. A baseline is painted in its
-published form, with mask sources of its own where its block in params has some.
+In: inputs and params, whose `paint.systems` may be one system alone. Out: examples that passed the same selection. A
+baseline is painted in its published form, with mask sources of its own where its block in params has some.
 """
 
 from __future__ import annotations
@@ -32,11 +32,10 @@ _SHARD = 24
 """Places painted and scored at a time: bounds the memory."""
 
 
-def alone(params: Params, system: str, samples: int) -> Params:
-    """The params with one system and so many samples a category."""
-    dataset = params.dataset.model_copy(update={"samples_per_category": samples})
+def only(params: Params, system: str) -> Params:
+    """The params with one system."""
     paint = params.paint.model_copy(update={"systems": {system: 1.0}})
-    return params.model_copy(update={"dataset": dataset, "paint": paint})
+    return params.model_copy(update={"paint": paint})
 
 
 def draw_places(inputs: Inputs, params: Params, models: Path) -> list[Place]:
@@ -53,10 +52,14 @@ def draw_places(inputs: Inputs, params: Params, models: Path) -> list[Place]:
 
 
 def painted_by(
-    system: str, inputs: Inputs, params: Params, models: Path, scorer: Scorer, report: Report
+    name: str, inputs: Inputs, params: Params, models: Path, scorer: Scorer, report: Report
 ) -> dict[str, tuple[Example, ...]]:
-    """By category, the accepted ones of `evaluate.samples` planned samples; fits the system first where needed."""
-    wanted = alone(params, system, params.evaluate.samples)
+    """By category, the accepted ones of `evaluate.samples` planned samples, whose origin is `name`.
+
+    Fits the systems first where needed.
+    """
+    dataset = params.dataset.model_copy(update={"samples_per_category": params.evaluate.samples})
+    wanted = params.model_copy(update={"dataset": dataset})
     fit_systems(inputs, wanted, models, report)
     portfolio = Portfolio(inputs, wanted, models)
     places = draw_places(inputs, wanted, models)
@@ -68,8 +71,8 @@ def painted_by(
         cleans, masks = [place.clean.image for place in part], [place.mask for place in part]
         scores += scorer.score(made, cleans, masks, params.adapt.feather)
         images += made
-        report(f"painting with {system}", len(images), len(places))
-    return _accepted(system, places, images, scores, params)
+        report(f"painting {name}", len(images), len(places))
+    return _accepted(name, places, images, scores, params)
 
 
 def verdicts_of(places: Sequence[Place], scores: Sequence[Scores], params: Params) -> list[Verdict]:
@@ -82,7 +85,7 @@ def verdicts_of(places: Sequence[Place], scores: Sequence[Scores], params: Param
 
 
 def _accepted(
-    system: str, places: Sequence[Place], images: Sequence[Image], scores: Sequence[Scores], params: Params
+    name: str, places: Sequence[Place], images: Sequence[Image], scores: Sequence[Scores], params: Params
 ) -> dict[str, tuple[Example, ...]]:
     verdicts = verdicts_of(places, scores, params)
     arms: dict[str, list[Example]] = {}
@@ -90,11 +93,11 @@ def _accepted(
         if verdict.status == ACCEPTED:
             spec = place.spec
             example = synthetic(
-                f"{system}/{spec.sample_id}",
+                f"{name}/{spec.sample_id}",
                 image,
                 score.effective_mask,
                 spec.defect_type,
-                system,
+                name,
                 params.evaluate.image_size,
             )
             arms.setdefault(spec.category, []).append(example)
