@@ -28,7 +28,7 @@ from tasks.evaluation.examples import photographs_of
 from tasks.evaluation.figures import Figures
 from tasks.evaluation.leaks import Leak, refuse_leaks
 from tasks.evaluation.outcome import write_outcome
-from tasks.evaluation.painted import BASELINES, only, painted_by
+from tasks.evaluation.painted import BASELINES, as_many, only, painted_by
 from tasks.evaluation.verdict import Verdict
 from tasks.fitted import fitted_sha256
 from tasks.inputs.store import Inputs
@@ -103,8 +103,8 @@ def _painted(name: str, inputs: Inputs, params: Params, workspace: Path, report:
         fit_systems(inputs, params, models, report)
     systems = [params.system(system) for system in params.paint.systems]
     blocks = [params.masks, *systems, params.paint, params.adapt, params.score, params.select]
-    size = (params.dataset, params.evaluate.samples, params.evaluate.image_size)
-    made_from = fingerprint(fitted_sha256(params, inputs, models), *size, *blocks)
+    dataset, size = as_many(params).dataset, params.evaluate.image_size
+    made_from = fingerprint(fitted_sha256(params, inputs, models), dataset, size, *blocks)
     kept = read_examples(file, made_from)
     if kept is None:
         kept = painted_by(name, inputs, params, models, Scorer(params.score), report)

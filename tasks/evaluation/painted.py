@@ -38,6 +38,12 @@ def only(params: Params, system: str) -> Params:
     return params.model_copy(update={"paint": paint})
 
 
+def as_many(params: Params) -> Params:
+    """The params with `evaluate.samples` samples a category."""
+    dataset = params.dataset.model_copy(update={"samples_per_category": params.evaluate.samples})
+    return params.model_copy(update={"dataset": dataset})
+
+
 def draw_places(inputs: Inputs, params: Params, models: Path) -> list[Place]:
     """The places of all planned samples for which a mask can be drawn."""
     references = all_references(inputs, models)
@@ -58,8 +64,7 @@ def painted_by(
 
     Fits the systems first where needed.
     """
-    dataset = params.dataset.model_copy(update={"samples_per_category": params.evaluate.samples})
-    wanted = params.model_copy(update={"dataset": dataset})
+    wanted = as_many(params)
     fit_systems(inputs, wanted, models, report)
     portfolio = Portfolio(inputs, wanted, models)
     places = draw_places(inputs, wanted, models)
