@@ -41,8 +41,8 @@ Cells = NDArray[np.float32]
 class FeatureCache:
     """Cells by the bytes of their image, in float16; those unused for longest make room."""
 
-    def __init__(self, limit: int = 2**29) -> None:
-        """`limit` in bytes; the default holds 1,700 images of 128 pixels or more."""
+    def __init__(self, limit: int = 2**30) -> None:
+        """`limit` in bytes; the default holds 3,400 images of 128 pixels or more."""
         self.limit = limit
         self.held = 0
         self._kept: OrderedDict[bytes, NDArray[np.float16]] = OrderedDict()
