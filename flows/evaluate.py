@@ -57,8 +57,7 @@ def run_arms(params: Params, workspace: Workspace) -> None:
         scorer = Scorer(params.score, device())
         folder = _baselines_folder(workspace)
         baselines = {
-            name: painted_by(name, inputs, only(params, name), folder, scorer, report)
-            for name in _baselines(inputs)
+            name: painted_by(name, inputs, only(params, name), folder, scorer, report) for name in _baselines(inputs)
         }
         evaluations = [
             evaluate_category(

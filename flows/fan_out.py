@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import UUID
 
+import httpx
 from prefect import flow, get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import FlowRun, State
@@ -39,7 +40,7 @@ from tasks.inputs.store import read_inputs
 from tasks.params import load_params
 from tasks.parts import Part
 from tasks.plan import plan_shards
-from tasks.store import Store
+from tasks.store import Store, UnreachableStoreError
 
 
 @dataclass(frozen=True)
@@ -78,9 +79,9 @@ class _Submitted:
             self.last_news = time.monotonic()
         is_idle = time.monotonic() - self.last_news > patience
         if self.missing and (state is None or state.is_final() or is_idle):
+            if self.attempt < policy.PART_ATTEMPTS:
+                self.flow_run = _submit(store, self.part, self.attempt + 1)
             self.attempt, self.last_news = self.attempt + 1, time.monotonic()
-            if self.attempt <= policy.PART_ATTEMPTS:
-                self.flow_run = _submit(store, self.part, self.attempt)
 
 
 @flow(name="fan-out", persist_result=False)
@@ -150,19 +151,31 @@ def collect_here(store: str, endpoint: str | None, params: Path, root: Path) -> 
 
 
 def _distribute(shared: Shared, waiting: list[_Submitted], patience: float) -> None:
-    """Have workers make the parts, and collect their shards, until all are here or the attempts are used up."""
-    total = sum(len(one.missing) for one in waiting)
+    """Have workers make the parts, and collect their shards, until all are here or the attempts are used up.
+
+    A store or server that does not answer is waited for as long as for a part: workers go on meanwhile.
+    """
+    total, heard = sum(len(one.missing) for one in waiting), time.monotonic()
     with progress() as report:
         while waiting:
-            states = _states(waiting)  # before the shards: a part that has ended by now has delivered by then
-            there = delivered(shared.store)
-            for one in waiting:
-                one.collected(shared.collect(one.missing, there))
-                one.submit_if_lost(shared.store, states.get(one.flow_run), patience)
+            try:
+                _look(shared, waiting, patience)
+                heard = time.monotonic()
+            except (UnreachableStoreError, httpx.TransportError):
+                if time.monotonic() - heard > patience:
+                    raise
             waiting = [one for one in waiting if one.missing and one.attempt <= policy.PART_ATTEMPTS]
             report("collecting shards", total - sum(len(one.missing) for one in waiting), total)
             if waiting:
                 time.sleep(policy.POLL_SECONDS)
+
+
+def _look(shared: Shared, waiting: Sequence[_Submitted], patience: float) -> None:
+    states = _states(waiting)  # before the shards: a part that has ended by now has delivered by then
+    there = delivered(shared.store)
+    for one in waiting:
+        one.collected(shared.collect(one.missing, there))
+        one.submit_if_lost(shared.store, states.get(one.flow_run), patience)
 
 
 def _submit(store: Store, part: Part, attempt: int) -> UUID:

@@ -42,11 +42,16 @@ CHECKSUM_VARIABLES = {
 _REFUSED = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "AccessDenied", "Forbidden", "403", "ExpiredToken"}
 _NO_BUCKET = {"NoSuchBucket", "404"}
 _FULL = {"InsufficientStorage", "QuotaExceeded", "XMinioStorageFull", "507"}
+_BUSY = {"InternalError", "ServiceUnavailable", "SlowDown", "500", "502", "503", "504"}
 _READ_SIZE = 8 << 20
 
 
 class MissingObjectError(DefectoryError):
     """There is no such object; whoever looks for one that may be gone catches this."""
+
+
+class UnreachableStoreError(DefectoryError):
+    """The server does not answer, or not now; whoever can wait for it catches this."""
 
 
 @dataclass(frozen=True)
@@ -158,15 +163,21 @@ class Store:
         try:
             yield
         except ClientError as error:
-            is_missing = error.response.get("Error", {}).get("Code") == "NoSuchKey"
-            kind = MissingObjectError if is_missing else DefectoryError
-            raise kind(self._refusal(error, action, key)) from None
+            code = str(error.response.get("Error", {}).get("Code", "unknown"))
+            kind = (
+                MissingObjectError
+                if code == "NoSuchKey"
+                else UnreachableStoreError
+                if code in _BUSY
+                else DefectoryError
+            )
+            raise kind(self._refusal(code, action, key)) from None
         except NoCredentialsError:
             raise DefectoryError(
                 f"no key for the store at {self._where()}: set {KEY_VARIABLES}, or AWS_PROFILE"
             ) from None
         except (HTTPClientError, UnreachableError) as error:
-            raise DefectoryError(
+            raise UnreachableStoreError(
                 f"the store at {self._where()} does not answer ({type(error).__name__}): "
                 "start it, or correct the remote's endpoint"
             ) from None
@@ -176,8 +187,7 @@ class Store:
             reason = without_credentials(str(error))
             raise DefectoryError(f"the store at {self._where()}: cannot {action} {key or self.url}: {reason}") from None
 
-    def _refusal(self, error: ClientError, action: str, key: str) -> str:
-        code = str(error.response.get("Error", {}).get("Code", "unknown"))
+    def _refusal(self, code: str, action: str, key: str) -> str:
         where = self._where()
         if code in _REFUSED:
             return f"the store at {where} refuses the key ({code}): check {KEY_VARIABLES}, and its rights to {action}"
@@ -188,6 +198,12 @@ class Store:
         if code in _FULL:
             return f"the store at {where} has no space left ({code}): free some, then run this again"
         return f"the store at {where} cannot {action} {key or self.url} ({code})"
+
+
+def _kind_of(code: str) -> type[DefectoryError]:
+    if code == "NoSuchKey":
+        return MissingObjectError
+    return UnreachableStoreError if code in _BUSY else DefectoryError
 
 
 def check_endpoint(endpoint: str) -> str:

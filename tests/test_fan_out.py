@@ -8,11 +8,12 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import copy_context
 from pathlib import Path
 from uuid import uuid4
 
+import httpx
 import psutil
 import pytest
 from prefect import get_client
@@ -28,6 +29,7 @@ from flows.fan_out import fan_out
 from flows.server import embedded_server
 from tasks.parts import Part
 from tasks.plan import plan_shards
+from tasks.store import UnreachableStoreError
 from tests.conftest import StoreKey
 from tests.factories import make_inputs, make_params
 from tests.factory_fixtures import CATEGORIES, SHARD_SIZE, hashes, write_params, write_photographs
@@ -200,3 +202,29 @@ def test_a_part_that_is_whole_is_not_submitted_again(monkeypatch: pytest.MonkeyP
     part.collected([])
     assert clock.look(part, Completed()) == [1]
     assert clock.look(part, Running(), 1000) == [1]
+
+
+@pytest.mark.parametrize("error", [UnreachableStoreError("no answer"), httpx.ConnectError("refused")])
+@pytest.mark.parametrize("seconds", [59.0, 61.0])
+def test_a_coordinator_waits_for_a_store_and_a_server_as_long_as_for_a_part(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, seconds: float
+) -> None:
+    clock, part = _Clock(monkeypatch), fan_out_module._Submitted(Part(0, 1), list(PLANS), last_news=0.0)
+    steps = iter([0.0, seconds / 2, seconds / 2])
+    monkeypatch.setattr(fan_out_module.time, "sleep", lambda wait: None)
+
+    def delivered(store: object) -> set[str]:
+        step = next(steps, None)
+        if step is None:
+            return {plan.name for plan in PLANS}
+        clock.now += step
+        raise error
+
+    monkeypatch.setattr(fan_out_module, "_states", lambda waiting: {})
+    monkeypatch.setattr(fan_out_module, "delivered", delivered)
+    monkeypatch.setattr(fan_out_module, "collect_shard", lambda *given: True)
+    shared = fan_out_module.Shared(None, Path(), tuple(PLANS))  # type: ignore[arg-type]
+    waiting = pytest.raises(type(error)) if seconds > 60.0 else nullcontext()
+    with waiting:
+        fan_out_module._distribute(shared, [part], patience=60.0)
+    assert bool(part.missing) == (seconds > 60.0)

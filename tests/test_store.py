@@ -15,7 +15,7 @@ import pytest
 
 from flows.local_store import StoreKey, local_store, store_key
 from tasks.contracts import DefectoryError
-from tasks.store import Store
+from tasks.store import Store, UnreachableStoreError
 from tests.interruptible import take_interrupts
 
 URL = "s3://datasets/store-tests"
@@ -71,7 +71,7 @@ def test_a_store_that_is_down_names_its_address(key: StoreKey) -> None:
     with socket.socket() as listener:  # bound, not listening: connections are refused
         listener.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        with pytest.raises(DefectoryError, match=f"the store at {address} does not answer"):
+        with pytest.raises(UnreachableStoreError, match=f"the store at {address} does not answer"):
             Store(URL, address).probe()
 
 
