@@ -6,7 +6,8 @@ duplicates: a piece has other descriptors than its whole.
 Local features (Lowe 2004) of a tested image each vote for the trained image that has the most similar one of all.
 Different photographs of one product share its outline, so their votes scatter over the category; a copied piece
 takes all of its votes. Votes count only where one similarity transform explains them, by quarter turns as copies
-are turned, and where the pictures agree pixel by pixel between the voting points.
+are turned, and where the pictures agree pixel by pixel between the voting points, in more than all images of the
+category have there: a busbar that is moved along itself lies on a busbar in any photograph.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ _ALIKE = 0.9
 """Cosine of two features' descriptors from which one votes for the other."""
 _LEAST_VOTES = 5
 """Explained by one transform."""
-_AGREEMENT = 0.6
+_AGREEMENT = 0.85
 """Correlation of the two pictures' details between the voting points."""
 _SURE_VOTES = 20
 """Need no agreement: a copy that was painted over agrees nowhere near its paint."""
@@ -79,6 +80,22 @@ class _Features:
     """(n,), position of each feature's image."""
 
 
+@dataclass(frozen=True)
+class _Sum:
+    """Of pictures of one category."""
+
+    total: _Grey
+    count: int
+
+    def without(self, grey: _Grey) -> _Sum:
+        return _Sum(self.total - grey, self.count - 1)
+
+    @property
+    def mean(self) -> _Grey:
+        """All 0 where none is left."""
+        return np.asarray(self.total / max(self.count, 1), dtype=np.float32)
+
+
 def shared_pieces(tested: Sequence[Image], trained: Sequence[Image], report: Report = silent) -> Iterator[SharedPiece]:
     """Pairs of a tested and a trained image, of any size, that share a piece; the best of both mirrorings.
 
@@ -88,7 +105,8 @@ def shared_pieces(tested: Sequence[Image], trained: Sequence[Image], report: Rep
     greys = [_grey(image) for image in trained]
     if not greys:
         return
-    shared = np.mean(greys, axis=0)
+    ours = [_grey(image) for image in tested]
+    everything = _Sum(np.sum([*ours, *greys], axis=0), len(ours) + len(greys))
     what, count = "looking for pieces of test images in training images", len(trained) + len(tested)
     features = []
     for position, grey in enumerate(greys):
@@ -98,8 +116,9 @@ def shared_pieces(tested: Sequence[Image], trained: Sequence[Image], report: Rep
     for position, image in enumerate(tested):
         report(what, len(trained) + position + 1, count)
         best: dict[int, SharedPiece] = {}
-        for grey in (_grey(image), _grey(image[:, ::-1])):
-            for piece in _pieces(grey, position, greys, shared, pool):
+        others = everything.without(ours[position])
+        for grey in (ours[position], _grey(image[:, ::-1])):
+            for piece in _pieces(grey, position, greys, others, pool):
                 best[piece.trained] = max(piece, best.get(piece.trained, piece), key=lambda each: each.votes)
         yield from (best[trained_] for trained_ in sorted(best))
 
@@ -135,9 +154,7 @@ def _joined(parts: Sequence[_Features]) -> _Features:
     )
 
 
-def _pieces(
-    grey: _Grey, position: int, greys: Sequence[_Grey], shared: _Grey, pool: _Features
-) -> Iterator[SharedPiece]:
+def _pieces(grey: _Grey, position: int, greys: Sequence[_Grey], others: _Sum, pool: _Features) -> Iterator[SharedPiece]:
     own = _features(grey, position)
     voters, chosen = _votes(own, pool)
     owners, counts = np.unique(pool.owners[chosen], return_counts=True)
@@ -149,10 +166,8 @@ def _pieces(
             continue
         points = np.unique(here[explained], axis=0)
         in_pose = _in_pose(motion)
-        # In one pose, products look alike: only their peculiarities, less what all share, may then agree.
-        usual = shared if in_pose else np.zeros_like(shared)
-        agreement = _agreement(grey, greys[owner], usual, motion, points)
-        # And they share a mould's marks, so that a few votes say nothing.
+        agreement = _agreement(grey, greys[owner], others.without(greys[owner]).mean, motion, points)
+        # In one pose, products share a mould's marks, so that a few votes say nothing.
         enough = _LEAST_VOTES if agreement >= _AGREEMENT and not in_pose else _SURE_VOTES
         if len(points) >= enough:
             yield SharedPiece(position, int(owner), len(points), float(motion.scale), agreement, in_pose)

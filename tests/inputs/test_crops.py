@@ -1,0 +1,37 @@
+"""Photographs of like parts, in which one regular thing lies on another, share no piece."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import elpv_dataset
+import numpy as np
+import PIL.Image
+import pytest
+
+from tasks.contracts import Image
+from tasks.inputs.crops import shared_pieces
+
+FOLDER = Path(elpv_dataset.__file__).parent / "data" / "images"
+OTHERS = range(1301, 1360, 6)
+
+
+def cells(numbers: Sequence[int]) -> list[Image]:
+    paths = [FOLDER / f"cell{number:04d}.png" for number in numbers]
+    return [
+        np.asarray(PIL.Image.open(path).convert("RGB").resize((128, 128), PIL.Image.Resampling.BOX)) for path in paths
+    ]
+
+
+def test_busbars_that_are_moved_along_themselves_are_no_shared_piece() -> None:
+    tested = [515, 1261, 1269, 1270, 1335, 1340]
+    assert list(shared_pieces(cells(tested), cells([477, 1303, *OTHERS]))) == []
+
+
+def test_a_piece_is_found_among_cells_that_look_alike() -> None:
+    tested = cells([515, 1261, 1108])
+    cut = PIL.Image.fromarray(tested[2][30:110, 20:100]).resize((128, 128), PIL.Image.Resampling.BICUBIC)
+    found = list(shared_pieces(tested, [*cells([477, 1303, *OTHERS]), np.asarray(cut)]))
+    assert [(piece.tested, piece.trained) for piece in found] == [(2, 2 + len(OTHERS))]
+    assert found[0].zoom == pytest.approx(128 / 80, rel=0.03)
