@@ -35,7 +35,7 @@ _ALIKE = 0.9
 """Cosine of two features' descriptors from which one votes for the other."""
 _LEAST_VOTES = 5
 """Explained by one transform."""
-_AGREEMENT = 0.85
+_AGREEMENT = 0.93
 """Correlation of the two pictures' details between the voting points."""
 _SURE_VOTES = 20
 """Need no agreement: a copy that was painted over agrees nowhere near its paint."""
@@ -201,19 +201,29 @@ def _in_pose(motion: SimilarityTransform) -> bool:
 def _agreement(
     tested: _Grey, trained: _Grey, usual: _Grey, motion: SimilarityTransform, points: NDArray[np.float64]
 ) -> float:
-    """Correlation of details within the box of `points`, both at the coarser one's resolution, less what is usual."""
+    """Correlation of details within the box of `points`, both at the coarser one's resolution, less what is usual.
+
+    As much of the usual is taken out of either as there is in it: busbars differ in darkness and not in place.
+    """
     zoom = motion.scale
     tested, trained = _blurred(tested, 1 / zoom), _blurred(trained, zoom)
     moved, common = (warp(each, motion, output_shape=tested.shape, order=1, mode="edge") for each in (trained, usual))
     left, top = np.maximum(np.floor(points.min(axis=0)).astype(int), 0)
     right, bottom = np.ceil(points.max(axis=0)).astype(int) + 1
-    details = [
-        (each - gaussian_filter(each, _COARSE))[top:bottom, left:right].ravel()
-        for each in (tested - common, moved - common)
-    ]
-    if min(part.std() for part in details) < 1e-4:
+    *pair, common = (
+        (each - gaussian_filter(each, _COARSE))[top:bottom, left:right].ravel().astype(np.float64)
+        for each in (tested, moved, common)
+    )
+    ours, theirs = (_without(each - each.mean(), common - common.mean()) for each in pair)
+    if min(ours.std(), theirs.std()) < 1e-4:
         return 0.0
-    return float(np.corrcoef(*details)[0, 1])
+    return float(np.corrcoef(ours, theirs)[0, 1])
+
+
+def _without(detail: NDArray[np.float64], usual: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What is left of a detail when the usual one is taken out, as large as it is in it."""
+    power = float(usual @ usual)
+    return detail - usual * (float(detail @ usual) / power) if power > 0 else detail
 
 
 def _blurred(grey: _Grey, zoom: float) -> _Grey:
