@@ -15,7 +15,7 @@ from tasks.contracts import DefectoryError
 from tasks.fitted import fitted_sha256
 from tasks.inputs.store import read_inputs
 from tasks.params import load_params
-from tasks.plan import plan_shards
+from tasks.plan import each_shard
 from tasks.shards.verify import verify_shards
 
 
@@ -34,15 +34,14 @@ def verify_here(params: Path, root: Path) -> None:
     """
     workspace, wanted = Workspace(root), load_params(params)
     inputs = read_inputs(workspace.inputs)
-    plans = plan_shards(wanted, inputs, fitted_sha256(wanted, inputs, workspace.models))
+    plans = each_shard(wanted, inputs, fitted_sha256(wanted, inputs, workspace.models))
     with alone(root):
-        problems = verify_shards(workspace.candidates, plans)
-    if problems:
-        raise DefectoryError(
-            "\n  ".join([f"{len(problems)} of {len(plans)} shards are not as they should be:", *problems])
-        )
+        checked = verify_shards(workspace.candidates, plans)
+    if checked.problems:
+        said = f"{len(checked.problems)} of {checked.shards} shards are not as they should be:"
+        raise DefectoryError("\n  ".join([said, *checked.problems]))
     verify(workspace.release)
-    output.print(f"{len(plans)} shards of candidates and the release are whole")
+    output.print(f"{checked.shards} shards of candidates and the release are whole")
 
 
 def pull_here(tag: str, repo: str, destination: Path, endpoint: str | None, categories: Sequence[str]) -> None:

@@ -7,7 +7,7 @@ more categories or another shard size leave it as it was.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from operator import attrgetter
 from typing import Any, TypeVar
@@ -43,16 +43,16 @@ def plan_shards(params: Params, inputs: Inputs, model_sha256: str) -> tuple[Shar
     The fingerprint leaves out what acts after painting (`select`) and what the model's hash stands for, and takes
     the dataset's size only through the shard's own specs. It keeps `inputs`, for licences are no pixels.
     """
-    shared = line_fingerprint(params, inputs, model_sha256)
-    size = params.dataset.shard_size
-    by_category: dict[str, list[SampleSpec]] = {}
-    for spec in plan_samples(params, inputs):
-        by_category.setdefault(spec.category, []).append(spec)
-    return tuple(
-        _shard(category, start // size, tuple(specs[start : start + size]), shared)
-        for category, specs in by_category.items()
-        for start in range(0, len(specs), size)
-    )
+    return tuple(each_shard(params, inputs, model_sha256))
+
+
+def each_shard(params: Params, inputs: Inputs, model_sha256: str) -> Iterator[ShardPlan]:
+    """The same, one after the other, a category's as soon as it is planned."""
+    shared, size = line_fingerprint(params, inputs, model_sha256), params.dataset.shard_size
+    for category in inputs.categories:
+        specs = _plan_category(params, inputs, category)
+        for start in range(0, len(specs), size):
+            yield _shard(category, start // size, tuple(specs[start : start + size]), shared)
 
 
 def _shard(category: str, number: int, specs: tuple[SampleSpec, ...], shared: str) -> ShardPlan:
