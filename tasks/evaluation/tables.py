@@ -10,6 +10,7 @@ from tasks.evaluation.confounds import Confound
 from tasks.evaluation.evaluation import Evaluation
 from tasks.evaluation.figures import Figures
 from tasks.evaluation.intervals import Interval
+from tasks.evaluation.leaks import Leak
 from tasks.evaluation.likeness import Likeness
 from tasks.evaluation.type_accuracy import TypeAccuracy
 from tasks.evaluation.verdict import Verdict
@@ -31,13 +32,15 @@ DETECTORS = {
     "localiser": "Tier 2: DRAEM's segmentation U-Net, trained from scratch",
 }
 _MISSING = "–"
+_NAMED = 5
+"""Suspected leaks that a report lists."""
 
 
 def markdown(evaluation: Evaluation, params: EvaluateParams) -> str:
     """The section of one category."""
     parts = [f"## {evaluation.category}", _test_set(evaluation, params)]
     parts += list(evaluation.limitations)
-    parts += ["\n".join(f"- Suspected: {leak.sentence}" for leak in evaluation.suspected)]
+    parts += ["\n".join(_suspected(evaluation.suspected))]
     parts += ["\n".join(_confounds(evaluation.confounds))]
     for verdict in evaluation.verdicts:
         figures = [each for each in evaluation.figures if each.detector == verdict.detector or each.role == "floor"]
@@ -59,6 +62,12 @@ def _test_set(evaluation: Evaluation, params: EvaluateParams) -> str:
         f"photographs ({types or 'none'}) that no generator has seen, at {params.image_size} px. Means of "
         f"{params.seeds} trainings, their last state; in brackets the {params.level:.0%} interval over test images."
     )
+
+
+def _suspected(leaks: Sequence[Leak]) -> Iterator[str]:
+    yield from (f"- Suspected: {leak.sentence}" for leak in leaks[:_NAMED])
+    if len(leaks) > _NAMED:
+        yield f"- and {len(leaks) - _NAMED} more such pairs, all in `figures.json`"
 
 
 def _confounds(found: Sequence[Confound]) -> Iterator[str]:

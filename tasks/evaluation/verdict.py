@@ -61,7 +61,7 @@ def judge(figures: Sequence[Figures], forbidden: Sequence[str] = ()) -> Verdict 
         return None
     ours = [each for each in figures if each.role == "ours"]
     comparisons = tuple(_compare(each, other, metric) for each in ours for other in figures if other is not each)
-    rivals = [each for each in figures if each.role in ("ours", "single", "baseline", "real")]
+    rivals = [each for each in figures if each.role in ("ours", "single", "baseline", "real", "floor")]
     winner = "" if forbidden else _winner(rivals, metric)
     grades: dict[str, Grade] = {
         each.arm: "not judged" if forbidden else _grade(each, figures, comparisons) for each in ours

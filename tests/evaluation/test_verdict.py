@@ -56,6 +56,13 @@ def test_below_the_floor_is_behind_whatever_the_pixels_say() -> None:
     assert verdict(OURS, PASTE, floor).grades == {"ours": "behind"}
 
 
+def test_nobody_wins_who_is_not_ahead_of_the_floor() -> None:
+    found = verdict(OURS, PASTE, figures("normals only", "floor", 0.81))
+    assert found.winner == "normals only"
+    found = verdict(OURS, PASTE, figures("normals only", "floor", 0.80, own_noise=0.02))
+    assert found.winner == ""
+
+
 def test_the_ceiling_is_no_rival() -> None:
     assert verdict(OURS, PASTE, figures("all real", "ceiling", 0.95)).winner == "ours"
 
