@@ -38,7 +38,9 @@ class StreamedRelease(IterableDataset[dict[str, Any]]):
     A training that can be taken up again calls `set_epoch(epoch)` before each epoch and `mark_seen` after each batch,
     and saves `state_dict()` with its checkpoint. After `load_state_dict` the loader gives the rest of the epoch: with
     the same loader and seed in the very same batches; with another number of workers each sample once, too. Each rank
-    saves its own. Epoch and notes lie in shared memory, so workers that persist follow them.
+    saves its own. What an epoch leaves out is settled by these two calls and lies in shared memory: workers that
+    persist follow it, and one that starts late, when samples of others are noted already, takes its own part all the
+    same.
     """
 
     def __init__(
@@ -62,7 +64,8 @@ class StreamedRelease(IterableDataset[dict[str, Any]]):
         self._chunks: Rows = listed.groupby(["shard", listed["row"] // IMAGE_ROWS], sort=False).ngroup().to_numpy()
         self._sample_ids = pd.Index(listed["sample_id"])
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
-        self._seen = torch.zeros(len(listed), dtype=torch.bool).share_memory_()
+        self._seen = torch.zeros(len(listed), dtype=torch.bool)
+        self._left_out = torch.zeros(len(listed), dtype=torch.bool).share_memory_()
 
     @property
     def samples(self) -> int:
@@ -78,6 +81,7 @@ class StreamedRelease(IterableDataset[dict[str, Any]]):
         if epoch != self.epoch:
             self._epoch.fill_(epoch)
             self._seen.fill_(False)
+        self._left_out.copy_(self._seen)
 
     def mark_seen(self, sample_ids: Iterable[str]) -> None:
         """Note that the caller has these samples. Raises DefectoryError at one that the version does not hold."""
@@ -101,10 +105,11 @@ class StreamedRelease(IterableDataset[dict[str, Any]]):
             )
         self._epoch.fill_(state["epoch"])
         self._seen.copy_(torch.from_numpy(np.unpackbits(state["seen"].numpy(), count=len(self._seen))).bool())
+        self._left_out.copy_(self._seen)
 
     def __iter__(self) -> Iterator[Any]:
         info = get_worker_info()
-        seen = self._seen.numpy()
+        seen = self._left_out.numpy()
         rows = part_of_worker(self._share(), seen, *((info.id, info.num_workers) if info else (0, 1)))
         cut = windows(rows, self._chunks, self.stream.buffer, self.stream.seed, self.epoch)
         for row, stored in self._fetch([window[~seen[window]] for window in cut]):

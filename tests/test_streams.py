@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -125,9 +127,24 @@ def test_workers_that_persist_follow_the_epoch_and_what_was_seen(repo: Path) -> 
     first = [batch["sample_id"] for batch in loader]
     dataset.set_epoch(1)
     dataset.mark_seen(["bolt-000000", "tile-000006"])
+    dataset.set_epoch(1)
     second = flat([batch["sample_id"] for batch in loader])
     assert second != flat(first)
     assert sorted(second) == sorted(set(all_ids()) - {"bolt-000000", "tile-000006"})
+
+
+def test_a_worker_that_starts_late_takes_its_own_part(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = open_release("v1", repo, stream=SHUFFLED)
+
+    def part_of(worker: int) -> Iterator[dict[str, Any]]:
+        monkeypatch.setattr("tasks.streams.get_worker_info", lambda: SimpleNamespace(id=worker, num_workers=2))
+        return iter(dataset)
+
+    early = part_of(0)
+    given = [next(early)["sample_id"], next(early)["sample_id"]]
+    dataset.mark_seen(given)
+    late = [item["sample_id"] for item in part_of(1)]
+    assert sorted([*given, *(item["sample_id"] for item in early), *late]) == all_ids()
 
 
 @pytest.mark.parametrize("seed", [None, 5])
