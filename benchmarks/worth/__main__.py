@@ -113,7 +113,7 @@ def _painted(name: str, inputs: Inputs, params: Params, workspace: Path, report:
 
 
 def _print(evaluations: Sequence[Evaluation]) -> None:
-    """The smallest leads: of the mix over any other arm, of our own painter over a published system."""
+    """The smallest leads: of the mix over an arm that trains on defects, of our own painter over a published system."""
     for evaluation in evaluations:
         for verdict in evaluation.verdicts:
             figures = {each.arm: each for each in evaluation.figures if each.detector == verdict.detector}
