@@ -28,7 +28,7 @@ from tasks.release import check_finished, judge_candidates
 from tasks.shards.encode import encode_table
 from tasks.shards.files import write_atomic
 from tasks.shards.ledger import ACCEPTED, build_ledger
-from tasks.shards.read import read_logits, read_scores
+from tasks.shards.read import read_logits
 
 AIM = 60.0
 T = TypeVar("T")
@@ -65,9 +65,8 @@ def main() -> None:
     print(f"  ({write_candidates(candidates, plans, inputs) / 1e9:.2f} GB of score files written, not counted)")
 
     station("check shards", lambda: check_finished(candidates, plans))
-    scores = station("read scores", lambda: read_scores(candidates, plans))
     real = read_real_descriptors(candidates, inputs.sha256)
-    judged = station("select", lambda: judge_candidates(scores, params, real))
+    judged = station("read and select", lambda: judge_candidates(candidates, plans, params, real))
     accepted = judged[judged["status"] == ACCEPTED].assign(line_fingerprint="")
     manifest = station("manifest", lambda: build_manifest(accepted))
     write = partial(write_atomic, folder / "manifest.parquet")

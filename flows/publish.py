@@ -101,7 +101,7 @@ def preflight(repo: Path, tag: str | None) -> Store:
 
 
 def verify(release: Path) -> None:
-    """Raises DefectoryError when a sample of the release is not what its manifest says."""
+    """Raises DefectoryError when a file of the release is not the one that was built."""
     _refuse(
         f"{release}: the release is damaged; delete it and run this again", tuple(ReleaseDataset(release).damaged())
     )

@@ -21,6 +21,7 @@ from tasks.addresses import check_address
 from tasks.contracts import DefectoryError
 from tasks.manifest import PART, part_of
 from tasks.remotes import Expected, files_of, remote_of
+from tasks.shards.checksums import CHECKSUMS
 from tasks.shards.encode import encode_table
 from tasks.shards.files import write_atomic
 from tasks.store import Store
@@ -70,6 +71,7 @@ def _pull_part(tag: str, destination: Path, output: LockedOutput, categories: Se
     # of what to fetch is found by the whole directory's hash), and a shorter manifest for a change of the user's.
     with ThreadPoolExecutor(_READERS) as readers:
         list(readers.map(lambda file: _fetch(store, file, destination / file.name), chosen))
+    (destination / RELEASE / CHECKSUMS).unlink(missing_ok=True)  # of another pull: they are of the whole
     _write_part(store, files[_MANIFEST], destination / _MANIFEST, categories)
 
 

@@ -11,11 +11,14 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from tasks import folders
 from tasks.card import build_card
@@ -29,11 +32,12 @@ from tasks.params import Params
 from tasks.plan import line_fingerprint
 from tasks.quality.nearest_real import nearest_real, read_real_descriptors
 from tasks.quality.select import COPY_MEASURE, judge
-from tasks.report import build_report
+from tasks.report import SHEET_QUALITY, build_report, data_uri
+from tasks.shards.checksums import write_checksums
 from tasks.shards.encode import encode_table
 from tasks.shards.files import write_atomic
 from tasks.shards.ledger import ACCEPTED, FAILED, REJECTED, build_ledger
-from tasks.shards.pack import pack_shards
+from tasks.shards.pack import PACKED_FROM, pack_shards
 from tasks.shards.read import has_its_scores, is_done, read_logits, read_scores
 from tasks.sheet_rows import sheet_of
 from tasks.sheets import encode_sheet
@@ -41,6 +45,9 @@ from tasks.thresholds import examples_of
 
 if TYPE_CHECKING:
     from tasks.inputs.store import Inputs
+
+_REPEATED = ("clean_id", "clean_sha256", "license", "source", "prompt", "model_sha256", "params_fingerprint")
+"""Long texts that many samples share, each of which is held once."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +72,7 @@ def build_release(
     or the gate refuses; what it refused then lies beside `out` to be looked at.
     """
     check_finished(candidates_dir, plans)
-    real = read_real_descriptors(candidates_dir, inputs.sha256)
-    judged = judge_candidates(read_scores(candidates_dir, plans), params, real)
+    judged = judge_candidates(candidates_dir, plans, params, read_real_descriptors(candidates_dir, inputs.sha256))
     facts = _gather(params, inputs, judged, candidates_dir, command)
     building = folders.begin(out)
     _write(building, facts, inputs, plans, candidates_dir)
@@ -99,8 +105,32 @@ def check_finished(candidates: Path, plans: Sequence[ShardPlan]) -> None:
         )
 
 
-def judge_candidates(scores: pd.DataFrame, params: Params, real: pd.DataFrame | None) -> pd.DataFrame:
-    """The scores by category and index, with the nearest real image and what selection decided."""
+def judge_candidates(
+    candidates: Path, plans: Sequence[ShardPlan], params: Params, real: pd.DataFrame | None
+) -> pd.DataFrame:
+    """The scores of all shards as `judge_scores` has them, but without descriptors.
+
+    They are read and judged a category at a time: selection compares samples of one category only, and descriptors are
+    more than all other scores together.
+    """
+    by_category = groupby(sorted(plans, key=attrgetter("category")), attrgetter("category"))
+    judged = [_judged(candidates, list(shards), params, real) for _, shards in by_category]
+    return pa.concat_tables(judged, promote_options="permissive").unify_dictionaries().to_pandas()
+
+
+def _judged(candidates: Path, shards: list[ShardPlan], params: Params, real: pd.DataFrame | None) -> pa.Table:
+    judged = judge_scores(read_scores(candidates, shards), params, real).drop(columns="descriptor")
+    table = pa.Table.from_pandas(judged, preserve_index=False)
+    for name in _REPEATED:
+        table = table.set_column(table.column_names.index(name), name, table[name].dictionary_encode())
+    return table
+
+
+def judge_scores(scores: pd.DataFrame, params: Params, real: pd.DataFrame | None) -> pd.DataFrame:
+    """The scores by category and index, with the nearest real image and what selection decided.
+
+    `scores` has all samples of each of its categories.
+    """
     ordered = scores.sort_values(["category", "index"], kind="stable", ignore_index=True)
     if real is None and params.select.min_nearest_real_lpips > 0:
         raise DefectoryError(
@@ -141,19 +171,24 @@ def _read_warnings(path: Path) -> tuple[str, ...]:
 
 
 def _write(folder: Path, facts: Facts, inputs: Inputs, plans: Sequence[ShardPlan], candidates: Path) -> None:
-    accepted = facts.judged[facts.judged["status"] == ACCEPTED]
-    made_with = {model: line_fingerprint(facts.params, inputs, model) for model in accepted["model_sha256"].unique()}
-    manifest = build_manifest(accepted.assign(line_fingerprint=accepted["model_sha256"].map(made_with)))
-    pack_shards(candidates, plans, manifest, folder / "images")
-    write_atomic(folder / "manifest.parquet", encode_table(manifest))
+    pack_shards(candidates, plans, _write_manifest(folder, facts, inputs), folder / "images")
     write_atomic(folder / "ledger.parquet", encode_table(build_ledger(facts.judged, facts.skipped)))
     write_atomic(folder / "metrics.json", (json.dumps(facts.metrics, indent=1) + "\n").encode())
     rules = examples_of(facts.params.select, facts.judged, inputs, candidates)
-    sheets = {
-        str(category): sheet_of(str(category), judged, inputs, candidates)
-        for category, judged in facts.judged.groupby("category", sort=True)
-    }
-    for category, sheet in sheets.items():
+    shown = {}
+    for category, judged in facts.judged.groupby("category", sort=True):
+        sheet = sheet_of(str(category), judged, inputs, candidates)
         write_atomic(folder / "sheets" / f"{category}.png", encode_sheet(sheet))
+        shown[str(category)] = data_uri(sheet, SHEET_QUALITY)
     write_atomic(folder / "README.md", build_card(facts).encode())
-    write_atomic(folder / "report.html", build_report(facts, sheets, rules).encode())
+    write_atomic(folder / "report.html", build_report(facts, shown, rules).encode())
+    write_checksums(folder)
+
+
+def _write_manifest(folder: Path, facts: Facts, inputs: Inputs) -> pa.Table:
+    """Write it, and return what packing asks of it."""
+    accepted = facts.judged[facts.judged["status"] == ACCEPTED]
+    made_with = {model: line_fingerprint(facts.params, inputs, model) for model in accepted["model_sha256"].unique()}
+    manifest = build_manifest(accepted.assign(line_fingerprint=accepted["model_sha256"].map(made_with)))
+    write_atomic(folder / "manifest.parquet", encode_table(manifest))
+    return manifest.select(PACKED_FROM)

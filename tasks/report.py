@@ -26,6 +26,9 @@ from tasks.sheets import choose
 from tasks.templates import render
 from tasks.thresholds import RuleExamples
 
+SHEET_QUALITY = 86
+"""Of a contact sheet's JPEG in the page."""
+
 _PSEUDO_A_CATEGORY = 8
 _PSEUDO_SIDE = 144
 _MOST_FAILURES = 50
@@ -53,8 +56,8 @@ class PseudoMask:
     mask: str
 
 
-def build_report(facts: Facts, sheets: Mapping[str, PIL.Image.Image], rules: Sequence[RuleExamples]) -> str:
-    """The page as HTML. `sheets` is by category, `rules` as `tasks.thresholds` has them."""
+def build_report(facts: Facts, sheets: Mapping[str, str], rules: Sequence[RuleExamples]) -> str:
+    """The page as HTML. `sheets` are URLs by category (see `data_uri`), `rules` as `tasks.thresholds` has them."""
     failed = facts.judged[facts.judged["status"] == FAILED]
     return render(
         "report.html",
@@ -65,7 +68,7 @@ def build_report(facts: Facts, sheets: Mapping[str, PIL.Image.Image], rules: Seq
             "histograms": _histograms(facts),
             "rules": rules,
             "picture": lambda example: data_uri(example.picture, 80),
-            "sheets": {category: data_uri(sheet, 86) for category, sheet in sheets.items()},
+            "sheets": sheets,
             "pseudo_masks": read_pseudo_masks(facts.pseudo_masks),
             "failures": list(zip(failed["sample_id"], failed["error"], strict=True))[:_MOST_FAILURES],
         },

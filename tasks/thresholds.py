@@ -23,7 +23,7 @@ from tasks.quality.nearest import squared_distances
 from tasks.quality.select import COPY_MEASURE, COPY_RULE, RULES, meets
 from tasks.shards.encode import decode_image, decode_mask
 from tasks.shards.ledger import ACCEPTED, FAILED
-from tasks.shards.read import read_pictures
+from tasks.shards.read import read_descriptors, read_pictures
 from tasks.sheets import choose
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def _example(
         near = str(row["nearest_real_id"])
         picture = _beside(picture, inputs.by_id(near).image)
     elif rule == _DUPLICATES:
-        twin = _duplicated(row, painted)
+        twin = _duplicated(row, painted, candidates)
         near = str(twin["sample_id"].iloc[0])
         picture = _beside(picture, decode_image(read_pictures(candidates, twin)[near]["image"]))
     else:
@@ -135,12 +135,14 @@ def _example(
     return Example(str(row["sample_id"]), float(row[measure]), picture, near)
 
 
-def _duplicated(row: dict[Any, Any], painted: pd.DataFrame) -> pd.DataFrame:
+def _duplicated(row: dict[Any, Any], painted: pd.DataFrame, candidates: Path) -> pd.DataFrame:
     """The accepted sample that the sample was found near to, as a table of one row."""
     accepted = (painted["status"] == ACCEPTED) & (painted["category"] == row["category"])
-    before = painted[accepted & (painted["index"] < row["index"])]
-    descriptors = np.stack([row["descriptor"], *before["descriptor"]]).astype(np.float64)
-    nearest = int(squared_distances(descriptors[:1], descriptors[1:]).argmin())
+    before = painted[accepted & (painted["index"] < row["index"])].sort_values("index")
+    own, others = (
+        read_descriptors(candidates, samples).astype(np.float64) for samples in (pd.DataFrame([row]), before)
+    )
+    nearest = int(squared_distances(own, others).argmin())
     return before.iloc[nearest : nearest + 1]
 
 

@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as parquet
 import yaml
 from torch.utils.data import Dataset
 
 from tasks.contracts import DefectoryError
 from tasks.samples import PICTURES, make_item, read_manifest
+from tasks.shards.checksums import check_files
 from tasks.shards.damage import damaged_samples
 
 if TYPE_CHECKING:
@@ -101,8 +103,13 @@ class ReleaseDataset(Dataset[dict[str, Any]]):
         return self.transform(item) if self.transform else item
 
     def damaged(self) -> Iterator[str]:
-        """Read every sample; yields a line for each whose bytes are not those that the manifest hashed."""
-        return damaged_samples(self.folder, pa.table(self._columns))
+        """Read every file; yields a line for each that is not the one that was released, and for each sample that is
+        not what the manifest hashed. Samples are looked at where their shard's own checksum does not vouch for them."""
+        files = check_files(self.folder)
+        yield from files.problems
+        manifest = pa.table(self._columns)
+        vouched = pc.is_in(manifest["shard"], pa.array(sorted(files.whole), pa.string()))
+        yield from damaged_samples(self.folder, manifest.filter(pc.invert(vouched)))
 
     def _values(self, column: str) -> tuple[str, ...]:
         return tuple(sorted(self._columns[column].unique().to_pylist()))

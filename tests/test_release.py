@@ -15,9 +15,11 @@ from tasks import folders
 from tasks.contracts import DefectoryError
 from tasks.manifest import MANIFEST_SCHEMA
 from tasks.params import ScoreParams
-from tasks.release import build_release
+from tasks.release import build_release, judge_candidates, judge_scores
+from tasks.shards.checksums import CHECKSUMS, check_files
 from tasks.shards.encode import encode_mask, encode_table
 from tasks.shards.files import shard_files
+from tasks.shards.read import read_scores
 from tasks.versions import ReleaseDataset
 from tests.factories import LICENSE, SOURCE, Workspace, make_params, make_workspace
 
@@ -53,6 +55,19 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     report.write_text(json.dumps({"warnings": ["mono: told apart by <brightness> alone"]}))
     release(made)
     return made
+
+
+def test_judging_a_category_at_a_time_is_judging_all(workspace: Workspace) -> None:
+    whole = judge_scores(read_scores(workspace.candidates, workspace.plans), workspace.params, None)
+    parts = judge_candidates(workspace.candidates, workspace.plans[::-1], workspace.params, None)
+    assert list(parts.columns) == [name for name in whole.columns if name != "descriptor"]
+    for name in parts.columns:
+        same = [one == other or (pd.isna(one) and pd.isna(other)) for one, other in zip(parts[name], whole[name], strict=True)]
+        assert all(same), name
+
+
+def test_every_file_of_a_release_has_its_checksum(workspace: Workspace) -> None:
+    assert check_files(workspace.release).whole == files_below(workspace.release).keys() - {CHECKSUMS}
 
 
 def test_the_manifest_has_the_promised_columns_and_the_accepted_samples(workspace: Workspace) -> None:

@@ -10,7 +10,7 @@ from tasks.contracts import DefectoryError
 from tasks.quality.nearest_real import nearest_real, read_real_descriptors
 from tasks.quality.real_descriptors import write_real_descriptors
 from tasks.quality.select import COPY_RULE, RULES
-from tasks.release import judge_candidates
+from tasks.release import judge_scores
 from tasks.shards.read import read_scores
 from tasks.sheets import choose
 from tasks.thresholds import RuleExamples, examples_of, nearest_to, outlined
@@ -35,7 +35,7 @@ def judged(workspace: Workspace, planted: dict[str, dict[str, float]], **select:
             scores.loc[sample_id, column] = value
     params = workspace.params.model_copy(update={"select": workspace.params.select.model_copy(update=select)})
     real = read_real_descriptors(workspace.candidates, workspace.inputs.sha256)
-    return judge_candidates(scores.reset_index(drop=True), params, real)
+    return judge_scores(scores.reset_index(drop=True), params, real)
 
 
 def examples(workspace: Workspace, table: pd.DataFrame, **select: float) -> dict[str, RuleExamples]:
@@ -110,12 +110,12 @@ def test_a_copy_of_a_photograph_is_rejected_where_the_rule_is_on(workspace: Work
     other = next(one for one in real.to_dict("records") if one["image_id"] != scores.at[4, "clean_id"])
     scores.at[4, "descriptor"] = other["descriptor"]
     assert nearest_real(scores, real)["nearest_real_id"][4] == other["image_id"]
-    assert judge_candidates(scores, workspace.params, real).at[4, "status"] == "accepted"
+    assert judge_scores(scores, workspace.params, real).at[4, "status"] == "accepted"
     strict = workspace.params.model_copy(
         update={"select": workspace.params.select.model_copy(update={COPY_RULE: 0.005})}
     )
-    table = judge_candidates(scores, strict, real)
+    table = judge_scores(scores, strict, real)
     assert (table.at[4, "status"], table.at[4, "rule"], table.at[4, "value"]) == ("rejected", COPY_RULE, 0.0)
     assert list(table.index[table["rule"] == COPY_RULE]) == [4]
     with pytest.raises(DefectoryError, match=r"min_nearest_real_lpips.*defectory resume"):
-        judge_candidates(scores, strict, None)
+        judge_scores(scores, strict, None)

@@ -23,7 +23,6 @@ from tasks.release import judge_candidates
 from tasks.shards.encode import encode_table
 from tasks.shards.files import sha256_of, write_atomic
 from tasks.shards.ledger import ACCEPTED, build_ledger
-from tasks.shards.read import read_scores
 from tasks.versions import Stream, open_release
 
 _BATCH, _WORKERS = 64, 2
@@ -36,7 +35,7 @@ def refilter(place: Place) -> Figures:
     start, busy = time.perf_counter(), time.process_time()
     plans, candidates = _plans(place, params, inputs), Workspace(place.root).candidates
     real = read_real_descriptors(candidates, inputs.sha256)
-    judged = judge_candidates(read_scores(candidates, plans), changed, real)
+    judged = judge_candidates(candidates, plans, changed, real)
     accepted = judged[judged["status"] == ACCEPTED].assign(line_fingerprint="")
     write_atomic(place.base / "refiltered" / "manifest.parquet", encode_table(build_manifest(accepted)))
     write_atomic(place.base / "refiltered" / "ledger.parquet", encode_table(build_ledger(judged, inputs.skipped)))

@@ -35,13 +35,16 @@ PACKED_SCHEMA = pa.schema(
 )
 """`mask` is what changed, the label; `intended_mask` is what was asked for."""
 
+PACKED_FROM = ["sample_id", "shard", "image_file_name", "mask_file_name"]
+"""The columns of the manifest that packing asks for."""
+
 
 def pack_shards(candidates: Path, plans: Iterable[ShardPlan], manifest: pa.Table, out: Path) -> None:
     """Write `out/<category>/<number>.parquet` of every plan in the manifest, rows as the manifest orders them.
 
     Raises DefectoryError where a shard cannot be read, lacks an accepted sample, or the disk refuses.
     """
-    listed = manifest.select(["sample_id", "shard", "image_file_name", "mask_file_name"])
+    listed = manifest.select(PACKED_FROM)
     for plan in plans:
         accepted = listed.filter(pc.equal(listed["shard"], f"images/{plan.name}.parquet")).to_pylist()
         if accepted:

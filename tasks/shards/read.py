@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,8 +54,21 @@ def parse_marker(text: bytes) -> Marker | None:
 
 def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     """The table, or some of its columns, of a Parquet file. Raises DefectoryError where it cannot be read."""
+    with _opened(path) as file:
+        return file.read(columns=None if columns is None else list(columns))
+
+
+def read_columns(path: Path) -> list[str]:
+    """The names of a Parquet file's columns. Raises DefectoryError where it cannot be read."""
+    with _opened(path) as file:
+        return list(file.schema_arrow.names)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[pq.ParquetFile]:
     try:
-        return pq.ParquetFile(path).read(columns=None if columns is None else list(columns))
+        with pq.ParquetFile(path) as file:
+            yield file
     except (OSError, pa.ArrowException) as error:
         reason = str(error).splitlines()[0]
         raise DefectoryError(f"{path}: cannot be read ({reason}); `defectory verify` says what to do") from error
@@ -99,11 +113,12 @@ def read_scores(
 
 def read_logits(root: Path, samples: pd.DataFrame) -> NDArray[np.float16]:
     """The logits (n, classes) of n samples, a table with `sample_id` and `shard`; their order is the shards'."""
-    names = sorted(set(samples["shard"]))
-    table = pa.concat_tables([_scores_of(root, name, ["sample_id", "logits"]) for name in names])
-    wanted = pc.is_in(table["sample_id"], pa.array(samples["sample_id"], pa.string()))
-    logits = table.filter(wanted)["logits"].combine_chunks()
-    return logits.flatten().to_numpy().reshape(len(logits), -1)
+    return _vectors(root, samples, "logits")
+
+
+def read_descriptors(root: Path, samples: pd.DataFrame) -> NDArray[np.float16]:
+    """The descriptors (n, 256) of n painted samples, a table with `sample_id` and `shard`; in the shards' order."""
+    return _vectors(root, samples, "descriptor")
 
 
 def read_rows(root: Path, plan: ShardPlan, sample_ids: Iterable[str]) -> pa.Table:
@@ -121,6 +136,14 @@ def read_pictures(root: Path, samples: pd.DataFrame) -> dict[str, dict[str, Any]
     """
     tables = (_rows_of(root, str(shard), group["sample_id"]) for shard, group in samples.groupby("shard"))
     return {row["sample_id"]: row for table in tables for row in table.to_pylist()}
+
+
+def _vectors(root: Path, samples: pd.DataFrame, column: str) -> NDArray[np.float16]:
+    names = sorted(set(samples["shard"]))
+    table = pa.concat_tables([_scores_of(root, name, ["sample_id", column]) for name in names])
+    wanted = pc.is_in(table["sample_id"], pa.array(samples["sample_id"], pa.string()))
+    vectors = table.filter(wanted)[column].combine_chunks()
+    return vectors.flatten().to_numpy().reshape(len(vectors), -1)
 
 
 def _rows_of(root: Path, name: str, sample_ids: Iterable[str]) -> pa.Table:
