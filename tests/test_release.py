@@ -62,8 +62,8 @@ def test_judging_a_category_at_a_time_is_judging_all(workspace: Workspace) -> No
     parts = judge_candidates(workspace.candidates, workspace.plans[::-1], workspace.params, None)
     assert list(parts.columns) == [name for name in whole.columns if name != "descriptor"]
     for name in parts.columns:
-        same = [one == other or (pd.isna(one) and pd.isna(other)) for one, other in zip(parts[name], whole[name], strict=True)]
-        assert all(same), name
+        pairs = zip(parts[name], whole[name], strict=True)
+        assert all(one == other or (pd.isna(one) and pd.isna(other)) for one, other in pairs), name
 
 
 def test_every_file_of_a_release_has_its_checksum(workspace: Workspace) -> None:
