@@ -16,6 +16,8 @@ from tasks.evaluation.intervals import Interval
 HEADLINES = ("pixel_ap", "image_auroc")
 """The metric that decides: the first that the test set allows."""
 
+_BY_IMAGE = "image_auroc"
+
 Grade = Literal["good", "no evidence", "behind", "not judged"]
 
 
@@ -66,7 +68,7 @@ def judge(figures: Sequence[Figures], forbidden: Sequence[str] = ()) -> Verdict 
     grades: dict[str, Grade] = {
         each.arm: "not judged" if forbidden else _grade(each, figures, comparisons) for each in ours
     }
-    sentences = (*_who_wins(rivals, winner, metric, forbidden), *_control(figures, metric))
+    sentences = (*_who_wins(rivals, winner, metric, forbidden), *_control(figures, metric), *_floor(ours, figures))
     return Verdict(figures[0].detector, metric, winner, grades, comparisons, sentences)
 
 
@@ -84,11 +86,25 @@ def _winner(rivals: Sequence[Figures], metric: str) -> str:
 def _grade(arm: Figures, figures: Sequence[Figures], comparisons: Sequence[Comparison]) -> Grade:
     baselines = {each.arm for each in figures if each.role == "baseline"}
     free = [each for each in comparisons if each.arm == arm.arm and each.other in baselines]
-    floors = [each for each in figures if each.role == "floor"]
-    under_floor = any(arm.ahead_of(floor, "image_auroc").high < 0 for floor in floors if "image_auroc" in floor.points)
-    if under_floor or any(each.behind for each in free):
+    if _floors_above(arm, figures) or any(each.behind for each in free):
         return "behind"
     return "good" if free and all(each.ahead for each in free) else "no evidence"
+
+
+def _floors_above(arm: Figures, figures: Sequence[Figures]) -> list[Figures]:
+    """The floors that tell defective images from normal ones better than the arm."""
+    floors = [each for each in figures if each.role == "floor" and _BY_IMAGE in each.points]
+    return [floor for floor in floors if arm.ahead_of(floor, _BY_IMAGE).high < 0]
+
+
+def _floor(ours: Sequence[Figures], figures: Sequence[Figures]) -> tuple[str, ...]:
+    """Why an arm may be graded `behind` though no baseline is ahead of it."""
+    return tuple(
+        f"{floor.arm}, which learned from no defect, has the better image auroc: {floor.of(_BY_IMAGE).value:.1%} "
+        f"against {arm.of(_BY_IMAGE).value:.1%} of {arm.arm}."
+        for arm in ours
+        for floor in _floors_above(arm, figures)
+    )
 
 
 def _who_wins(rivals: Sequence[Figures], winner: str, metric: str, forbidden: Sequence[str]) -> tuple[str, ...]:

@@ -53,7 +53,12 @@ def test_whoever_is_beaten_by_what_is_free_is_behind() -> None:
 
 def test_below_the_floor_is_behind_whatever_the_pixels_say() -> None:
     floor = figures("normals only", "floor", 0.3, image_auroc=0.99)
-    assert verdict(OURS, PASTE, floor).grades == {"ours": "behind"}
+    found = verdict(OURS, PASTE, floor)
+    assert found.grades == {"ours": "behind"}
+    assert "normals only" in found.sentences[-1], "a grade without its reason"
+    assert "99.0% against 90.0% of ours" in found.sentences[-1]
+    level = figures("normals only", "floor", 0.3, image_auroc=0.9)
+    assert len(verdict(OURS, PASTE, level).sentences) == 1
 
 
 def test_nobody_wins_who_is_not_ahead_of_the_floor() -> None:
