@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow as pa
 
 from tasks.contracts import TRAIN, DefectoryError, ShardPlan
-from tasks.gate_pictures import LISTED, name_some, picture_problems
+from tasks.gate_pictures import PICTURE_COLUMNS, name_some, picture_problems
 from tasks.gate_scores import score_problems
 from tasks.manifest import MANIFEST_SCHEMA
 from tasks.params import Params
@@ -25,7 +25,7 @@ from tasks.shards.read import read_columns, read_table
 if TYPE_CHECKING:
     from tasks.inputs.store import Inputs
 
-_LISTED = [*LISTED, "category", "clean_sha256", "reference_id"]
+_LISTED = [*PICTURE_COLUMNS, "category", "clean_sha256", "reference_id"]
 """What is asked of the manifest; all of its columns would be 0.5 GB for 360,000 samples."""
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _MEASURED = 100
 """Samples of a category whose change outside mask and ring is measured again, from the released bytes."""
 
-LISTED = ["sample_id", "shard", "image_sha256", "mask_sha256", "clean_id", "outside_max_abs"]
+PICTURE_COLUMNS = ["sample_id", "shard", "image_sha256", "mask_sha256", "clean_id", "outside_max_abs"]
 """What is asked of the manifest; rows of all of its columns would be 1 GB for 360,000 samples."""
 
 _NAMED = 5
@@ -38,7 +38,7 @@ def picture_problems(folder: Path, manifest: pd.DataFrame, inputs: Inputs, feath
     twice = manifest["sample_id"][manifest["image_sha256"].duplicated(keep=False)]
     if len(twice):
         yield f"samples whose images are the same, byte for byte: {name_some(sorted(twice))}"
-    shards = {str(name): rows for name, rows in manifest[LISTED].groupby("shard")}
+    shards = {str(name): rows for name, rows in manifest[PICTURE_COLUMNS].groupby("shard")}
     found = {path.relative_to(folder).as_posix() for path in folder.glob("images/*/*")}
     for name in sorted(shards.keys() ^ found):
         yield f"{name}: {'missing' if name in shards else 'not in the manifest'}"

@@ -54,8 +54,6 @@ def build_metrics(
     `judged` is the candidates' scores with `status`, `rule`, `nearest_lpips`, `nearest_real_lpips` and
     `effective_share`. `diversity` is further figures of categories, as `tasks.diversity` has them.
     """
-    # Of hundreds of thousands of rows only what the figures need is copied.
-    judged = judged[["sample_id", "shard", "category", "status", "rule", *MEDIANS]]
     inception = _inception(params, judged[judged["status"] == ACCEPTED], logits_of)
     categories = {
         str(category): _figures(group, inception[str(category)]) | dict((diversity or {}).get(str(category), {}))
