@@ -1,5 +1,6 @@
 """WHEN things happen: the only folder that knows Prefect. Its settings must stand before Prefect is imported."""
 
-from flows.environment import settle_prefect
+from flows.environment import settle_prefect, settle_threads
 
 settle_prefect()
+settle_threads()

@@ -1,7 +1,8 @@
-"""The environment of Prefect in this project: quiet, without telemetry, its database beside the data.
+"""The environment of this project's processes: Prefect quiet, without telemetry, its database beside the data; threads
+that wait without computing.
 
-In: the user's environment, whose every value is kept. Out: defaults in `os.environ`, which Prefect reads when it
-is imported, and which the stages that dvc starts inherit. Nothing here is imported that costs time.
+In: the user's environment, whose every value is kept. Out: defaults in `os.environ`, which Prefect and OpenMP read when
+they are imported, and which the stages that dvc starts inherit. Nothing here is imported that costs time.
 """
 
 from __future__ import annotations
@@ -21,6 +22,15 @@ _QUIET = {
 _SILENT_CONSOLE = {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL"}
 """What fails is said once, by `flows.terminal`; the server's log keeps Prefect's own words."""
 _CHOSEN = ("PREFECT_HOME", "PREFECT_API_URL", "PREFECT_PROFILE", "PREFECT_PROFILES_PATH")
+
+
+def settle_threads() -> None:
+    """Let torch's threads sleep while they wait for one another, unless the user has chosen otherwise.
+
+    OpenMP's default is to wait by turning in a loop, which another process on the machine makes last for whole time
+    slices: a training step on two cores, one of them busy, took 1091 ms so and 76 ms asleep. No bytes change.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def settle_prefect() -> None:
