@@ -1,5 +1,5 @@
 """The environment of this project's processes: Prefect quiet, without telemetry, its database beside the data; threads
-that wait without computing.
+that wait without keeping a core busy.
 
 In: the user's environment, whose every value is kept. Out: defaults in `os.environ`, which Prefect and OpenMP read when
 they are imported, and which the stages that dvc starts inherit. Nothing here is imported that costs time.
@@ -25,12 +25,14 @@ _CHOSEN = ("PREFECT_HOME", "PREFECT_API_URL", "PREFECT_PROFILE", "PREFECT_PROFIL
 
 
 def settle_threads() -> None:
-    """Let torch's threads sleep while they wait for one another, unless the user has chosen otherwise.
+    """Let torch's threads wait for one another in a loop for microseconds and then sleep, where the user has no wish.
 
-    OpenMP's default is to wait by turning in a loop, which another process on the machine makes last for whole time
-    slices: a training step on two cores, one of them busy, took 1091 ms so and 76 ms asleep. No bytes change.
+    The loop of GNU's OpenMP lasts for milliseconds by default, and for whole time slices where another process wants the
+    core. A small training step on two cores took 21 to 24 ms so, 22 to 23 with this, and 36 where threads always sleep; in
+    two processes at once 350, 97 and 80. No bytes change.
     """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 
 def settle_prefect() -> None:
