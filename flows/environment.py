@@ -27,9 +27,9 @@ _CHOSEN = ("PREFECT_HOME", "PREFECT_API_URL", "PREFECT_PROFILE", "PREFECT_PROFIL
 def settle_threads() -> None:
     """Let torch's threads wait for one another in a loop for microseconds and then sleep, where the user has no wish.
 
-    The loop of GNU's OpenMP lasts for milliseconds by default, and for whole time slices where another process wants the
-    core. A small training step on two cores took 21 to 24 ms so, 22 to 23 with this, and 36 where threads always sleep; in
-    two processes at once 350, 97 and 80. No bytes change.
+    The loop of GNU's OpenMP lasts for milliseconds by default, and for whole time slices where another process wants
+    the core. A small training step on two cores took 21 to 24 ms so, 22 to 23 with this, and 36 where threads always
+    sleep; in two processes at once 350, 97 and 80. No bytes change.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")
