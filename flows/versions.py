@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from flows.lock import alone
@@ -16,7 +15,7 @@ from tasks.contracts import DefectoryError
 from tasks.fitted import fitted_sha256
 from tasks.inputs.store import read_inputs
 from tasks.params import load_params
-from tasks.plan import each_shard
+from tasks.plan import plan_shards
 from tasks.shards.verify import verify_shards
 
 
@@ -35,16 +34,14 @@ def verify_here(params: Path, root: Path) -> None:
     """
     workspace, wanted = Workspace(root), load_params(params)
     inputs = read_inputs(workspace.inputs)
-    plans = each_shard(wanted, inputs, fitted_sha256(wanted, inputs, workspace.models))
-    with alone(root), ThreadPoolExecutor(1) as beside:
-        # Side by side, because the plan, which says what to look for, keeps a core busy as long as the hashing does.
-        released = beside.submit(verify, workspace.release)
-        checked = verify_shards(workspace.candidates, plans)
-    if checked.problems:
-        said = f"{len(checked.problems)} of {checked.shards} shards are not as they should be:"
-        raise DefectoryError("\n  ".join([said, *checked.problems]))
-    released.result()
-    output.print(f"{checked.shards} shards of candidates and the release are whole")
+    plans = plan_shards(wanted, inputs, fitted_sha256(wanted, inputs, workspace.models))
+    with alone(root):
+        problems = verify_shards(workspace.candidates, plans)
+        if problems:
+            said = f"among {len(plans)} shards of candidates, {len(problems)} are not as they should be:"
+            raise DefectoryError("\n  ".join([said, *problems]))
+        verify(workspace.release)
+    output.print(f"{len(plans)} shards of candidates and the release are whole")
 
 
 def pull_here(tag: str, repo: str, destination: Path, endpoint: str | None, categories: Sequence[str]) -> None:

@@ -8,6 +8,7 @@ with True where the defect (or the object, for a foreground) is.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
@@ -185,7 +186,8 @@ class ShardPlan:
 
     category: str
     number: int
-    specs: tuple[SampleSpec, ...]
+    specs: Sequence[SampleSpec]
+    """Drawn when they are looked at: see `tasks.plan`."""
     fingerprint: str
     """Of everything that touches the shard's bytes: params, inputs, model and code version."""
 

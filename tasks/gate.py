@@ -70,7 +70,9 @@ def _plan_problems(ledger: pa.Table, plans: Sequence[ShardPlan]) -> Iterator[str
         yield f"planned but not in the ledger: {name_some(lost)}"
     if surplus := sorted((found - planned).keys()):
         yield f"in the ledger more often than planned: {name_some(surplus)}"
-    by_category = Counter(plan.category for plan in plans for _ in plan.specs)
+    by_category: Counter[str] = Counter()
+    for plan in plans:
+        by_category[plan.category] += len(plan.specs)
     statuses = count_statuses(ledger)
     for category, count in sorted(by_category.items()):
         parts = [statuses.get(category, Counter())[status] for status in (ACCEPTED, REJECTED, FAILED)]

@@ -1,16 +1,16 @@
 """The plan: every sample and every shard of a dataset, known before anything is made.
 
-In: params and inputs. Out: SampleSpecs and ShardPlans. Pure, and fast enough to be made anew whenever it is needed:
-nobody stores a plan. A sample's spec depends on its own address and its category's images alone, so more samples,
-more categories or another shard size leave it as it was.
+In: params and inputs. Out: ShardPlans, whose SampleSpecs are drawn when they are looked at. Pure, and made anew
+whenever it is needed: nobody stores a plan, and one of 360,000 samples costs no more than one of 360. A sample's spec
+depends on its own address and its category's images alone, so more samples, more categories or another shard size
+leave it as it was.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
-from operator import attrgetter
-from typing import Any, TypeVar
+from dataclasses import asdict, dataclass, replace
+from typing import Any, TypeVar, overload
 
 from tasks.contracts import TRAIN, DefectoryError, SampleSpec, ShardPlan
 from tasks.inputs.store import Inputs
@@ -24,9 +24,6 @@ ANY_DEFECT = "defect"
 """The defect type of samples in a category without a defect to learn from."""
 
 _Item = TypeVar("_Item")
-_FIELDS = tuple(field.name for field in fields(SampleSpec))
-_values_of = attrgetter(*_FIELDS)
-"""What asdict would say of a spec: that copies every value, half of the time of a whole plan."""
 
 
 def plan_samples(params: Params, inputs: Inputs) -> tuple[SampleSpec, ...]:
@@ -34,30 +31,29 @@ def plan_samples(params: Params, inputs: Inputs) -> tuple[SampleSpec, ...]:
 
     Raises DefectoryError for a category without a clean train image and for shares of mask sources that are all 0.
     """
-    return tuple(spec for category in inputs.categories for spec in _plan_category(params, inputs, category))
+    return tuple(spec for category in _categories(params, inputs) for spec in _samples(params, category))
 
 
 def plan_shards(params: Params, inputs: Inputs, model_sha256: str) -> tuple[ShardPlan, ...]:
     """All samples in shards of `dataset.shard_size`, numbered from 0 in each category, each with its fingerprint.
 
     The fingerprint leaves out what acts after painting (`select`) and what the model's hash stands for, and takes
-    the dataset's size only through the shard's own specs. It keeps `inputs`, for licences are no pixels.
+    the dataset's size only through the shard's own samples. It keeps `inputs`, for licences are no pixels. Raises as
+    `plan_samples` does.
     """
-    return tuple(each_shard(params, inputs, model_sha256))
+    shared = line_fingerprint(params, inputs, model_sha256)
+    return tuple(shard for category in _categories(params, inputs) for shard in _shards(params, category, shared))
 
 
-def each_shard(params: Params, inputs: Inputs, model_sha256: str) -> Iterator[ShardPlan]:
-    """The same, one after the other, a category's as soon as it is planned."""
-    shared, size = line_fingerprint(params, inputs, model_sha256), params.dataset.shard_size
-    for category in inputs.categories:
-        specs = _plan_category(params, inputs, category)
-        for start in range(0, len(specs), size):
-            yield _shard(category, start // size, tuple(specs[start : start + size]), shared)
-
-
-def _shard(category: str, number: int, specs: tuple[SampleSpec, ...], shared: str) -> ShardPlan:
-    plain = [dict(zip(_FIELDS, _values_of(spec), strict=True)) for spec in specs]
-    return ShardPlan(category, number, specs, fingerprint(shared, plain))
+def _shards(params: Params, category: _Category, shared: str) -> Iterator[ShardPlan]:
+    made_from, samples, size = (
+        fingerprint(shared, asdict(category)),
+        _samples(params, category),
+        params.dataset.shard_size,
+    )
+    for number, start in enumerate(range(0, len(samples), size)):
+        specs = samples[start : start + size]
+        yield ShardPlan(category.name, number, specs, fingerprint(made_from, start, len(specs)))
 
 
 def line_fingerprint(params: Params, inputs: Inputs, model_sha256: str) -> str:
@@ -69,54 +65,85 @@ def line_fingerprint(params: Params, inputs: Inputs, model_sha256: str) -> str:
     )
 
 
-def _plan_category(params: Params, inputs: Inputs, category: str) -> list[SampleSpec]:
-    clean_ids = sorted(image.image_id for image in inputs.clean(category, TRAIN))
-    if not clean_ids:
-        raise DefectoryError(
-            f"category {category}: no clean image in the train split to paint on; "
-            "add clean images or raise inputs.clean_train_share"
-        )
-    types = sorted({image.defect_type for image in inputs.defects(category, TRAIN)}) or [ANY_DEFECT]
-    shares = _shares(params)
-    count = params.dataset.samples_per_category
-    return [_spec(params, category, index, clean_ids, types, shares) for index in range(count)]
-
-
-def _spec(
-    params: Params,
-    category: str,
-    index: int,
-    clean_ids: list[str],
-    types: list[str],
-    shares: _Shares,
-) -> SampleSpec:
-    seed = seed_of(params.dataset.seed, params.dataset.name, category, index, "sample")
-    system = pick_by_share(shares.systems, _uniform(seed, "system"))
-    low, high = params.system(system).strength
-    return SampleSpec(
-        sample_id=f"{category}-{index:06d}",
-        dataset=params.dataset.name,
-        category=category,
-        defect_type=_pick(types, _uniform(seed, "defect_type")),
-        index=index,
-        clean_id=_pick(clean_ids, _uniform(seed, "clean")),
-        mask_source=pick_by_share(shares.masks[system], _uniform(seed, "mask_source")),
-        strength=low + (high - low) * _uniform(seed, "strength"),
-        seed=seed,
-        system=system,
-    )
+@dataclass(frozen=True)
+class _System:
+    name: str
+    masks: tuple[tuple[str, float], ...]
+    """Mask sources and their shares."""
+    strength: tuple[float, float]
 
 
 @dataclass(frozen=True)
-class _Shares:
-    systems: list[tuple[str, float]]
-    masks: dict[str, list[tuple[str, float]]]
-    """Of mask sources, by system."""
+class _Category:
+    """All that a category's specs are drawn from, so that its fingerprint stands for specs that nobody has drawn."""
+
+    dataset: str
+    seed: int
+    name: str
+    clean_ids: tuple[str, ...]
+    defect_types: tuple[str, ...]
+    systems: tuple[tuple[_System, float], ...]
+
+    def draw(self, index: int) -> SampleSpec:
+        seed = seed_of(self.seed, self.dataset, self.name, index, "sample")
+        system = _pick_by_share(self.systems, _uniform(seed, "system"))
+        low, high = system.strength
+        return SampleSpec(
+            sample_id=f"{self.name}-{index:06d}",
+            dataset=self.dataset,
+            category=self.name,
+            defect_type=_pick(self.defect_types, _uniform(seed, "defect_type")),
+            index=index,
+            clean_id=_pick(self.clean_ids, _uniform(seed, "clean")),
+            mask_source=_pick_by_share(system.masks, _uniform(seed, "mask_source")),
+            strength=low + (high - low) * _uniform(seed, "strength"),
+            seed=seed,
+            system=system.name,
+        )
 
 
-def _shares(params: Params) -> _Shares:
-    systems = shares_of(params.paint.systems, "paint.systems")
-    return _Shares(systems, {name: _mask_sources(params, name) for name, _ in systems})
+@dataclass(frozen=True)
+class _Samples(Sequence[SampleSpec]):
+    """Specs that are drawn when they are looked at, each time anew: 10 us each, and nothing to hold or to send."""
+
+    category: _Category
+    indices: range
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    @overload
+    def __getitem__(self, index: int) -> SampleSpec: ...
+    @overload
+    def __getitem__(self, index: slice) -> _Samples: ...
+    def __getitem__(self, index: int | slice) -> SampleSpec | _Samples:
+        if isinstance(index, slice):
+            return replace(self, indices=self.indices[index])
+        return self.category.draw(self.indices[index])
+
+
+def _samples(params: Params, category: _Category) -> _Samples:
+    return _Samples(category, range(params.dataset.samples_per_category))
+
+
+def _categories(params: Params, inputs: Inputs) -> Iterator[_Category]:
+    shares = shares_of(params.paint.systems, "paint.systems")
+    systems = tuple((_system(params, name), share) for name, share in shares)
+    for name in inputs.categories:
+        clean_ids = tuple(sorted(image.image_id for image in inputs.clean(name, TRAIN)))
+        if not clean_ids:
+            raise DefectoryError(
+                f"category {name}: no clean image in the train split to paint on; "
+                "add clean images or raise inputs.clean_train_share"
+            )
+        types = tuple(sorted({image.defect_type for image in inputs.defects(name, TRAIN)})) or (ANY_DEFECT,)
+        yield _Category(params.dataset.name, params.dataset.seed, name, clean_ids, types, systems)
+
+
+def _system(params: Params, name: str) -> _System:
+    own = params.system(name).masks
+    masks = shares_of(own, f"{name}.masks") if own else shares_of(params.masks.sources, "masks.sources")
+    return _System(name, tuple(masks), params.system(name).strength)
 
 
 def _uniform(seed: int, purpose: str) -> float:
@@ -126,11 +153,6 @@ def _uniform(seed: int, purpose: str) -> float:
 
 def _pick(items: Sequence[_Item], uniform: float) -> _Item:
     return items[int(uniform * len(items))]
-
-
-def _mask_sources(params: Params, system: str) -> list[tuple[str, float]]:
-    own = params.system(system).masks
-    return shares_of(own, f"{system}.masks") if own else shares_of(params.masks.sources, "masks.sources")
 
 
 def shares_of(shares: Mapping[Any, float], key: str) -> list[tuple[str, float]]:
@@ -144,10 +166,10 @@ def shares_of(shares: Mapping[Any, float], key: str) -> list[tuple[str, float]]:
     return [(name, share / total) for name, share in sorted(shares.items()) if share > 0]
 
 
-def pick_by_share(shares: Sequence[tuple[str, float]], uniform: float) -> str:
+def _pick_by_share(shares: Sequence[tuple[_Item, float]], uniform: float) -> _Item:
     reached = 0.0
-    for name, share in shares:
+    for item, share in shares:
         reached += share
         if uniform < reached:
-            return name
+            return item
     return shares[-1][0]

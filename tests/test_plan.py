@@ -86,6 +86,13 @@ def test_shard_size_changes_no_sample_and_no_mask() -> None:
     assert masks(some) == masks(list(reversed(some)))
 
 
+def test_samples_are_drawn_only_where_they_are_looked_at() -> None:
+    huge = plan_shards(_params(dataset={"samples_per_category": 10**9, "shard_size": 10**8}), INPUTS, "model")
+    assert [len(shard.specs) for shard in huge] == [10**8] * 20
+    assert huge[0].specs[3] == plan_samples(_params(), INPUTS)[3]
+    assert [spec.index for spec in huge[11].specs[-2:]] == [2 * 10**8 - 2, 2 * 10**8 - 1]
+
+
 def test_the_seed_changes_every_sample() -> None:
     first, second = plan_samples(_params(), INPUTS), plan_samples(_params(dataset={"seed": 4}), INPUTS)
     assert all(one.seed != other.seed for one, other in zip(first, second, strict=True))
@@ -140,13 +147,17 @@ def test_shards_are_numbered_by_category() -> None:
     "changes",
     [
         {"masks": {"branch_probability": 0.1}},
+        {"masks": {"sources": {"perlin": 0.5, "strokes": 0.5}}},
         {"adabldm": {"steps": 10}},
+        {"adabldm": {"strength": (1.0, 2.0)}},
+        {"adabldm": {"masks": {"perlin": 1.0}}},
         {"paint": {"systems": {"draem": 1.0}}},
         {"paint": {"close_up_cells": 0}},
         {"adapt": {"feather": 3}},
         {"score": {"change_threshold": 4.0}},
         {"dataset": {"image_size": 128}},
         {"dataset": {"seed": 4}},
+        {"dataset": {"name": "other"}},
         {"inputs": {"sources": [{"kind": "elpv", "foreground": "whole"}]}},
     ],
 )

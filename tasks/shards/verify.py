@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -17,22 +16,13 @@ from tasks.shards.files import remove, sha256_of, shard_files
 from tasks.shards.read import Marker, read_marker
 
 
-@dataclass(frozen=True)
-class ShardCheck:
-    shards: int
-    """Looked at."""
-    problems: tuple[str, ...]
-    """One line each, naming the shard, the file and what to do."""
-
-
-def verify_shards(root: Path, plans: Iterable[ShardPlan]) -> ShardCheck:
-    """Look at every shard, the first ones while the last are still being planned.
+def verify_shards(root: Path, plans: Iterable[ShardPlan]) -> list[str]:
+    """One line a problem, naming the shard, the file and what to do; empty when all is well.
 
     A damaged shard loses its done-marker. To be called where nobody else writes.
     """
     with ThreadPoolExecutor() as readers:
-        found = list(readers.map(partial(_verify, root), plans))
-    return ShardCheck(len(found), tuple(line for lines in found for line in lines))
+        return [line for lines in readers.map(partial(_verify, root), plans) for line in lines]
 
 
 def _verify(root: Path, plan: ShardPlan) -> list[str]:

@@ -22,10 +22,10 @@ def flip_a_bit(path: Path) -> None:
 
 @pytest.mark.parametrize("which", ["images", "scores"])
 def test_one_flipped_bit_is_found_and_its_shard_alone_is_named(workspace: Workspace, which: str) -> None:
-    assert verify_shards(workspace.candidates, workspace.plans).problems == ()
+    assert verify_shards(workspace.candidates, workspace.plans) == []
     damaged = getattr(shard_files(workspace.candidates, workspace.plans[2]), which)
     flip_a_bit(damaged)
-    (line,) = verify_shards(workspace.candidates, workspace.plans).problems
+    (line,) = verify_shards(workspace.candidates, workspace.plans)
     assert line.startswith(f"poly/00000: {damaged.name} is damaged: expected SHA-256")
     assert "`defectory run` makes it again" in line
     still_done = [is_done(workspace.candidates, plan) for plan in workspace.plans]
@@ -38,7 +38,7 @@ def test_a_missing_a_cut_and_an_unfinished_shard_are_named(workspace: Workspace)
     files[1].scores.write_bytes(b"")
     files[2].marker.unlink()
     files[3].marker.write_bytes(b"{")
-    lines = verify_shards(workspace.candidates, workspace.plans).problems
+    lines = verify_shards(workspace.candidates, workspace.plans)
     assert [line.split(":")[0] for line in lines] == ["mono/00000", "mono/00001", "poly/00000", "poly/00001"]
     for line, word in zip(
         lines, ("is missing", "found 0", "was not finished", "00001.done.json is damaged"), strict=True
@@ -48,6 +48,6 @@ def test_a_missing_a_cut_and_an_unfinished_shard_are_named(workspace: Workspace)
 
 def test_shards_of_other_params_are_named(workspace: Workspace) -> None:
     other = plan_shards(workspace.params, workspace.inputs, "another model")
-    lines = verify_shards(workspace.candidates, other).problems
+    lines = verify_shards(workspace.candidates, other)
     assert len(lines) == len(other)
     assert all("other params" in line for line in lines)
