@@ -38,7 +38,7 @@ def verify_here(params: Path, root: Path) -> None:
     with alone(root):
         problems = verify_shards(workspace.candidates, plans)
         if problems:
-            said = f"among {len(plans)} shards of candidates, {len(problems)} are not as they should be:"
+            said = f"{len(problems)} of {len(plans)} shards are not as they should be:"
             raise DefectoryError("\n  ".join([said, *problems]))
         verify(workspace.release)
     output.print(f"{len(plans)} shards of candidates and the release are whole")
