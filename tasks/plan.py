@@ -1,9 +1,9 @@
 """The plan: every sample and every shard of a dataset, known before anything is made.
 
 In: params and inputs. Out: ShardPlans, whose SampleSpecs are drawn when they are looked at. Pure, and made anew
-whenever it is needed: nobody stores a plan, and one of 360,000 samples costs no more than one of 360. A sample's spec
-depends on its own address and its category's images alone, so more samples, more categories or another shard size
-leave it as it was.
+whenever it is needed: nobody stores a plan, which costs as much as its shards, however many samples they have. A
+sample's spec depends on its own address and its category's images alone, so more samples, more categories or another
+shard size leave it as it was.
 """
 
 from __future__ import annotations
@@ -46,11 +46,8 @@ def plan_shards(params: Params, inputs: Inputs, model_sha256: str) -> tuple[Shar
 
 
 def _shards(params: Params, category: _Category, shared: str) -> Iterator[ShardPlan]:
-    made_from, samples, size = (
-        fingerprint(shared, asdict(category)),
-        _samples(params, category),
-        params.dataset.shard_size,
-    )
+    made_from, samples = fingerprint(shared, asdict(category)), _samples(params, category)
+    size = params.dataset.shard_size
     for number, start in enumerate(range(0, len(samples), size)):
         specs = samples[start : start + size]
         yield ShardPlan(category.name, number, specs, fingerprint(made_from, start, len(specs)))
