@@ -18,7 +18,8 @@ from tasks.params import Params, fingerprint
 from tasks.seeds import derive, seed_of
 
 CODE_VERSION = 4
-"""Raised whenever the code of a station changes the bytes of a shard, so that old shards are made again."""
+"""Raised whenever the code of a station changes the bytes of a shard, or the code below what is drawn, so that old
+shards are made again."""
 
 ANY_DEFECT = "defect"
 """The defect type of samples in a category without a defect to learn from."""

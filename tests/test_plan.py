@@ -14,7 +14,7 @@ from tasks.fitted import used_systems
 from tasks.inputs.store import Inputs
 from tasks.masks.draw import draw_mask
 from tasks.params import Params, load_params
-from tasks.plan import ANY_DEFECT, plan_samples, plan_shards
+from tasks.plan import ANY_DEFECT, CODE_VERSION, plan_samples, plan_shards
 from tests.masks.helpers import image, listed
 
 IMAGES = tuple(
@@ -91,6 +91,23 @@ def test_samples_are_drawn_only_where_they_are_looked_at() -> None:
     assert [len(shard.specs) for shard in huge] == [10**8] * 20
     assert huge[0].specs[3] == plan_samples(_params(), INPUTS)[3]
     assert [spec.index for spec in huge[11].specs[-2:]] == [2 * 10**8 - 2, 2 * 10**8 - 1]
+
+
+def test_what_is_drawn_belongs_to_the_code_version() -> None:
+    """A fingerprint cannot see how samples are drawn: whoever changes that raises CODE_VERSION, and these figures."""
+    assert CODE_VERSION == 4
+    assert plan_samples(_params(), INPUTS)[61] == SampleSpec(
+        sample_id="poly-000001",
+        dataset="cells",
+        category="poly",
+        defect_type="crack",
+        index=1,
+        clean_id="poly/clean/3",
+        mask_source="reference",
+        strength=3.997861618469664,
+        seed=6362787651607908360,
+        system="adabldm",
+    )
 
 
 def test_the_seed_changes_every_sample() -> None:
