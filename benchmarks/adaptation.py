@@ -27,6 +27,7 @@ from tasks.diffusion.codec_training import to_tensor
 from tasks.inputs.store import read_inputs
 from tasks.masks.draw import draw_mask, references_of
 from tasks.masks.pseudo_store import PSEUDO_MASKS, read_pseudo_masks
+from tasks.networks.device import choose_device
 from tasks.params import AdaptParams, load_params
 from tasks.plan import plan_samples
 from tasks.synthesis import adabldm
@@ -45,7 +46,7 @@ def painted_case(workspace: Path, count: int) -> Case:
     params = load_params(workspace / "params.yaml")
     inputs = read_inputs(workspace / "data" / "inputs")
     models = workspace / "data" / "models"
-    model = adabldm.load(inputs, params, models)
+    model = adabldm.load(inputs, params, models, choose_device())
     references = references_of(inputs, [row.reference() for row in read_pseudo_masks(models / PSEUDO_MASKS)])
     share = -(-count // len(inputs.categories))
     specs = [spec for spec in plan_samples(params, inputs) if spec.index < share]
@@ -56,7 +57,8 @@ def painted_case(workspace: Path, count: int) -> Case:
     latents = adabldm.paint(model, places, params).latents
     assert latents is not None
     cleans, masks = [place.clean.image for place in places], [place.mask for place in places]
-    return Case(model.codec, latents, to_tensor(cleans), mask_tensor(masks))
+    device = model.codec.device
+    return Case(model.codec, latents, to_tensor(cleans, device), mask_tensor(masks, device))
 
 
 def measure(case: Case, params: AdaptParams) -> tuple[float, float, float]:

@@ -20,6 +20,7 @@ from flows.workspace import Workspace
 from tasks.contracts import DefectoryError
 from tasks.fitted import used_systems
 from tasks.inputs.readers import list_source
+from tasks.networks.device import describe_device
 from tasks.params import load_params
 from tasks.quality.inception import load_classifier
 from tasks.remotes import remote_of
@@ -43,7 +44,7 @@ def examine(params: Path, workspace: Workspace, repo: Path) -> Iterator[Finding]
         "params": lambda: _params(params),
         "sources": lambda: _sources(params),
         "weights": lambda: _weights(params),
-        "device": device,
+        "device": lambda: describe_device(device()),
         "disk": lambda: _disk(params, workspace),
         "git": lambda: _git(repo),
         "dvc remote": lambda: remote_of(repo).url,
@@ -68,7 +69,7 @@ def _sources(params: Path) -> str:
 def _weights(params: Path) -> str:
     wanted = load_params(params)
     alexnet_lpips_weights()
-    load_classifier(wanted.score.classifier, "cpu")
+    load_classifier(wanted.score.classifier)
     systems = used_systems(wanted)
     for name in systems:
         system_named(name)

@@ -54,10 +54,12 @@ def run_arms(params: Params, workspace: Workspace) -> None:
         ours = {name: released(workspace.release, name, size, settings.samples) for name in inputs.categories}
         painted = [example for examples in ours.values() for example in examples]
         suspected = refuse_leaks(inputs, painted, report=report)
-        scorer = Scorer(params.score, device())
+        here = device()
+        scorer = Scorer(params.score, here)
         folder = _baselines_folder(workspace)
         baselines = {
-            name: painted_by(name, inputs, only(params, name), folder, scorer, report) for name in _baselines(inputs)
+            name: painted_by(name, inputs, only(params, name), folder, scorer, here, report)
+            for name in _baselines(inputs)
         }
         evaluations = [
             evaluate_category(
@@ -70,6 +72,7 @@ def run_arms(params: Params, workspace: Workspace) -> None:
                 suspected,
                 settings,
                 workspace.evaluation_cache / "scores" / category,
+                here,
                 report,
             )
             for category in inputs.categories

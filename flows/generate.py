@@ -18,7 +18,7 @@ from prefect.futures import PrefectFuture
 from flows import policy
 from flows.lock import exclusive
 from flows.stage import run_stage
-from flows.stations import MODEL_STATIONS, STATIONS, DrawnShard, Line, ScoredShard, adapt, masks, pack, paint, score
+from flows.stations import MODEL_STATIONS, STATIONS, DrawnShard, Run, ScoredShard, adapt, masks, pack, paint, score
 from flows.terminal import Report, progress
 from flows.timing import peak_memory
 from flows.workspace import PARAMS, ROOT, Workspace
@@ -50,26 +50,26 @@ def generate(params: Path = PARAMS, root: Path = ROOT, part: Part = WHOLE) -> Ge
     Raises DefectoryError when too large a share of it could not be made.
     """
     workspace = Workspace(root)
-    line = Line(load_params(params), workspace)
+    run = Run(load_params(params), workspace)
     if part == WHOLE:  # beside others, what looks stale may be what they are writing
-        sweep_stale(line.candidates, line.plans)
-        write_real_descriptors(line.inputs, line.candidates, policy.device())
-    return make(line, workspace, part.of(line.plans))
+        sweep_stale(run.candidates, run.plans)
+        write_real_descriptors(run.line.inputs, run.candidates, run.line.device)
+    return make(run, workspace, part.of(run.plans))
 
 
-def make(line: Line, workspace: Workspace, plans: Sequence[ShardPlan]) -> GenerateReport:
+def make(run: Run, workspace: Workspace, plans: Sequence[ShardPlan]) -> GenerateReport:
     """Make those of these shards that are not finished. Raises as `generate` does; only these shards count."""
-    missing = [plan for plan in plans if not is_finished(line.candidates, plan)]
+    missing = [plan for plan in plans if not is_finished(run.candidates, plan)]
     if not missing:
         return GenerateReport(0, 0, {})
     with progress() as report:
         counter = _Counter(plans, missing, report)
-        lost = dict(_make(line, missing, counter))
-        lost = dict(_make(line, list(lost), counter))
+        lost = dict(_make(run, missing, counter))
+        lost = dict(_make(run, list(lost), counter))
     for plan, error in lost.items():
-        write_shard(line.candidates, plan, [], [Failure(spec, "generate", error) for spec in plan.specs])
-    _record(line, workspace)
-    _check_failures(line, plans)
+        write_shard(run.candidates, plan, [], [Failure(spec, "generate", error) for spec in plan.specs])
+    _record(run, workspace)
+    _check_failures(run, plans)
     return GenerateReport(len(missing), sum(len(plan.specs) for plan in missing), {p.name: e for p, e in lost.items()})
 
 
@@ -81,36 +81,36 @@ def is_finished(candidates: Path, plan: ShardPlan) -> bool:
     return marker is not None and marker.painted > 0
 
 
-def _make(line: Line, plans: Sequence[ShardPlan], counter: _Counter) -> Iterator[tuple[ShardPlan, str]]:
+def _make(run: Run, plans: Sequence[ShardPlan], counter: _Counter) -> Iterator[tuple[ShardPlan, str]]:
     """Run the shards through the stations; yields those that the model's path could not make, and why."""
     behind: PrefectFuture[None] | None = None
-    for plan, ahead in _drawn_ahead(line, plans):
+    for plan, ahead in _drawn_ahead(run, plans):
         try:
-            scored = _model_path(line, ahead.result())
+            scored = _model_path(run, ahead.result())
         except Exception as error:  # whatever one shard dies of, the others must not
             yield plan, _reason(error)
             continue
         if behind is not None:
             behind.result()  # a shard that cannot be written ends the run: the next one would not fit either
-        behind = pack.submit(line, scored)
+        behind = pack.submit(run, scored)
         counter.add(len(plan.specs))
     if behind is not None:
         behind.result()
 
 
-def _drawn_ahead(line: Line, plans: Sequence[ShardPlan]) -> Iterator[tuple[ShardPlan, PrefectFuture[DrawnShard]]]:
+def _drawn_ahead(run: Run, plans: Sequence[ShardPlan]) -> Iterator[tuple[ShardPlan, PrefectFuture[DrawnShard]]]:
     """Each shard with its masks, while those of the next one are being drawn."""
-    ahead = masks.submit(line, plans[0]) if plans else None
+    ahead = masks.submit(run, plans[0]) if plans else None
     for plan, following in zip_longest(plans, plans[1:]):
         assert ahead is not None
-        drawn, ahead = ahead, masks.submit(line, following) if following else None
+        drawn, ahead = ahead, masks.submit(run, following) if following else None
         yield plan, drawn
 
 
-def _model_path(line: Line, shard: DrawnShard) -> ScoredShard:
-    if not shard.places:
-        return ScoredShard(shard, (), ())
-    return score(line, shard, adapt(line, shard, paint(line, shard)))
+def _model_path(run: Run, shard: DrawnShard) -> ScoredShard:
+    if not shard.drawn.places:
+        return ScoredShard(shard.plan, shard.drawn, None)
+    return score(run, shard, adapt(run, shard, paint(run, shard)))
 
 
 class _Counter:
@@ -133,41 +133,41 @@ def _reason(error: Exception) -> str:
     return f"{type(error).__name__}: {(str(error).splitlines() or ['no message'])[0]}"
 
 
-def _record(line: Line, workspace: Workspace) -> None:
+def _record(run: Run, workspace: Workspace) -> None:
     """Keep seconds by station and shard beside the data; those of shards that earlier runs made stay."""
     earlier = workspace.read_timings("generate").get("shards", {})
-    now = {name: {**seconds, "samples": _samples(line, name)} for name, seconds in line.clock.shards.items()}
-    planned = {plan.name for plan in line.plans}
+    now = {name: {**seconds, "samples": _samples(run, name)} for name, seconds in run.clock.shards.items()}
+    planned = {plan.name for plan in run.plans}
     record = {
-        "wall_seconds": line.clock.elapsed,
-        "opening_seconds": line.opening_seconds,
-        "model_seconds": line.clock.total(*MODEL_STATIONS),
-        "station_seconds": {station: line.clock.total(station) for station in STATIONS},
+        "wall_seconds": run.clock.elapsed,
+        "opening_seconds": run.opening_seconds,
+        "model_seconds": run.clock.total(*MODEL_STATIONS),
+        "station_seconds": {station: run.clock.total(station) for station in STATIONS},
         "peak_memory_bytes": peak_memory(),
         "shards": {name: seconds for name, seconds in (earlier | now).items() if name in planned},
     }
     workspace.write_timings("generate", record)
 
 
-def _samples(line: Line, name: str) -> int:
-    return next(len(plan.specs) for plan in line.plans if plan.name == name)
+def _samples(run: Run, name: str) -> int:
+    return next(len(plan.specs) for plan in run.plans if plan.name == name)
 
 
-def _check_failures(line: Line, plans: Sequence[ShardPlan]) -> None:
-    limit = line.params.select.max_failed_share
-    markers = [read_marker(shard_files(line.candidates, plan).marker) for plan in plans]
+def _check_failures(run: Run, plans: Sequence[ShardPlan]) -> None:
+    limit = run.params.select.max_failed_share
+    markers = [read_marker(shard_files(run.candidates, plan).marker) for plan in plans]
     failed = sum(marker.failed for marker in markers if marker)
     planned = sum(len(plan.specs) for plan in plans)
     if failed > limit * planned:
         raise DefectoryError(
             f"{failed} of {planned} samples could not be made, more than select.max_failed_share = {limit:g} allows; "
-            f"the first reason: {_first_error(line, plans)}; "
+            f"the first reason: {_first_error(run, plans)}; "
             "`defectory status` lists them, `defectory resume` tries again"
         )
 
 
-def _first_error(line: Line, plans: Sequence[ShardPlan]) -> str:
-    errors = read_scores(line.candidates, plans, ["error"])["error"].dropna()
+def _first_error(run: Run, plans: Sequence[ShardPlan]) -> str:
+    errors = read_scores(run.candidates, plans, ["error"])["error"].dropna()
     return str(errors.iloc[0])
 
 

@@ -18,7 +18,7 @@ from flows import policy
 from flows.generate import GenerateReport, generate, is_finished, make
 from flows.lock import alone
 from flows.server import prefect_server, records_in
-from flows.stations import Line
+from flows.stations import Run
 from flows.terminal import output
 from flows.workspace import Workspace
 from tasks.contracts import DefectoryError, ShardPlan, check_name
@@ -36,9 +36,9 @@ def generate_part(run: str, index: int, count: int, endpoint: str | None = None)
     fetch_kit(store, folder)
     workspace = Workspace(folder / DATA)
     with alone(workspace.root, part):
-        line = Line(load_params(folder / PARAMS), workspace)
-        _check_code(line, run)
-        return make(line, workspace, _undelivered(line, part, Delivery(store, line.candidates)))
+        here = Run(load_params(folder / PARAMS), workspace)
+        _check_code(here, run)
+        return make(here, workspace, _undelivered(here, part, Delivery(store, here.candidates)))
 
 
 def generate_here(params: Path, root: Path, part: Part, run: str | None, endpoint: str | None) -> None:
@@ -56,20 +56,20 @@ def _name(run: str) -> str:
     return check_name(run.rstrip("/").rsplit("/", 1)[-1], f"{run}: the run")
 
 
-def _check_code(line: Line, run: str) -> None:
+def _check_code(here: Run, run: str) -> None:
     """A worker with another version of the code would make other bytes, and nobody would collect them."""
-    if run_name(line.params, line.inputs, line.portfolio.sha256) != _name(run):
+    if run_name(here.params, here.line.inputs, here.line.portfolio.sha256) != _name(run):
         raise DefectoryError(
             f"{run}: this machine's version of defectory is another one than that which shared the run; "
             "install the same one on all machines"
         )
 
 
-def _undelivered(line: Line, part: Part, delivery: Delivery) -> list[ShardPlan]:
+def _undelivered(here: Run, part: Part, delivery: Delivery) -> list[ShardPlan]:
     """The part's shards that are still to be made; those that lie finished here are sent at once."""
-    line.deliver = delivery.send
-    ours = [plan for plan in part.of(line.plans) if not delivery.has(plan)]
-    finished = [plan for plan in ours if is_finished(line.candidates, plan)]
+    here.deliver = delivery.send
+    ours = [plan for plan in part.of(here.plans) if not delivery.has(plan)]
+    finished = [plan for plan in ours if is_finished(here.candidates, plan)]
     for plan in finished:
         delivery.send(plan)
     return [plan for plan in ours if plan not in finished]

@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 from prefect import Task, task
 from prefect.cache_policies import NO_CACHE
@@ -17,7 +17,8 @@ from prefect.futures import PrefectFuture
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from prefect.utilities.annotations import opaque
 
-from tasks.contracts import DefectoryError
+if TYPE_CHECKING:
+    import torch
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -91,19 +92,11 @@ def station(run_name: str) -> Callable[[Callable[P, R]], Station[P, R]]:
     return lambda function: Station(made(function))
 
 
-def device() -> str:
-    """Where the networks run: DEFECTORY_DEVICE (`cpu`, `cuda`, `cuda:1`, …), else a GPU where there is one.
+def device() -> torch.device:
+    """Where the networks run: what DEFECTORY_DEVICE names (`cpu`, `cuda`, `cuda:1`, …), else the best device there is.
 
     Raises DefectoryError when the device that was asked for is not there.
     """
-    import torch  # takes seconds, and what only submits or waits asks for no device
+    from tasks.networks.device import choose_device  # takes seconds, and what only submits or waits asks for no device
 
-    wanted = os.environ.get("DEFECTORY_DEVICE", "")
-    if not wanted:
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(1, device=wanted)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise DefectoryError(f"DEFECTORY_DEVICE={wanted}: {reason}; unset it or name another, such as cpu") from None
-    return wanted
+    return choose_device(os.environ.get("DEFECTORY_DEVICE", ""))

@@ -13,11 +13,12 @@ from typing import Any
 
 from rich.table import Table
 
+from flows.policy import device
 from flows.repository import git
-from flows.stations import Line, adapt, masks, paint, score
 from flows.terminal import output
 from flows.workspace import Workspace
-from tasks.contracts import DefectoryError, SampleSpec, ShardPlan
+from tasks.contracts import DefectoryError, SampleSpec
+from tasks.generation.line import Line, make, masks
 from tasks.inputs.store import Inputs, read_inputs
 from tasks.params import Params, load_params
 from tasks.remake import differences, read_row, spec_of
@@ -60,7 +61,7 @@ def remake(row: Mapping[str, Any], params: Params, workspace: Workspace) -> Rema
     """The sample of a row of the manifest, painted alone. Raises DefectoryError naming all that is not as it was."""
     inputs = read_inputs(workspace.inputs)
     _check_origin(row, params, inputs, workspace)
-    return _make(Line(params, workspace, inputs), spec_of(row))
+    return _make(Line(params, inputs, workspace.models, device()), spec_of(row))
 
 
 def _check_origin(row: Mapping[str, Any], params: Params, inputs: Inputs, workspace: Workspace) -> None:
@@ -74,12 +75,11 @@ def _check_origin(row: Mapping[str, Any], params: Params, inputs: Inputs, worksp
 
 
 def _make(line: Line, spec: SampleSpec) -> Remade:
-    alone = ShardPlan(spec.category, 0, (spec,), fingerprint="")
-    drawn = masks.fn(line, alone)
+    drawn = masks(line, [spec])
     if drawn.failures:
         raise DefectoryError(drawn.failures[0].error)
-    scored = score.fn(line, drawn, adapt.fn(line, drawn, paint.fn(line, drawn)))
-    return Remade(encode_image(scored.images[0]), encode_mask(scored.scores[0].effective_mask))
+    scored = make(line, drawn.places)
+    return Remade(encode_image(scored.finished.images[0]), encode_mask(scored.scores[0].effective_mask))
 
 
 def _tag_of(workspace: Workspace) -> str | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from prefect import flow
 
 from flows.lock import exclusive
-from flows.policy import station
+from flows.policy import device, station
 from flows.stage import run_stage
 from flows.terminal import progress
 from flows.timing import record_wall
@@ -40,7 +40,7 @@ def fit(params: Params, workspace: Workspace) -> bool:
         report(what, done, total)
 
     with progress() as report:
-        fit_systems(read_inputs(workspace.inputs), params, workspace.models, count)
+        fit_systems(read_inputs(workspace.inputs), params, workspace.models, device(), count)
     return steps > 0
 
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tasks.diffusion.codec import Codec
+from tasks.networks.device import HOST
 from tasks.params import AdaptParams
 
 
@@ -95,9 +96,9 @@ def adapt_closed_form(codec: Codec, latents: Tensor, cleans: Tensor, masks: Tens
     inside = functional.max_pool2d(masks, factor)[0]
     residual = (codec.to_last(cleans) - plain)[0] * (1 - inside)
     weights = inside + params.outside_weight * (1 - inside)
-    correction = torch.zeros_like(residual)
-    for rows, columns, hat in windows(height, width, params.window // factor):
-        if residual[:, rows, columns].any():
+    correction, outside = torch.zeros_like(residual), (inside[0] == 0).cpu()
+    for rows, columns, hat in windows(height, width, params.window // factor, latents.device):
+        if outside[rows, columns].any():  # asked on the host, so that no window waits for the one before
             inputs = patches[:, rows, columns].flatten(1).T
             weight = (weights[0, rows, columns] * hat).reshape(-1, 1)
             change = ridge_regression(inputs, residual[:, rows, columns].flatten(1).T, weight, params.ridge)
@@ -105,12 +106,13 @@ def adapt_closed_form(codec: Codec, latents: Tensor, cleans: Tensor, masks: Tens
     return codec.from_last(plain + correction)
 
 
-def windows(height: int, width: int, pitch: int) -> Iterator[tuple[slice, slice, Tensor]]:
+def windows(height: int, width: int, pitch: int, device: torch.device = HOST) -> Iterator[tuple[slice, slice, Tensor]]:
     """Rows, columns and weights of windows with centres `pitch` apart; the weights of all add up to 1 everywhere."""
     for top in range(0, height + pitch, pitch):
         for left in range(0, width + pitch, pitch):
             rows, columns = (slice(max(0, at - pitch + 1), at + pitch) for at in (top, left))
-            down, right = torch.arange(height)[rows], torch.arange(width)[columns]
+            down = torch.arange(height, device=device)[rows]
+            right = torch.arange(width, device=device)[columns]
             if len(down) and len(right):
                 yield rows, columns, torch.outer(1 - (down - top).abs() / pitch, 1 - (right - left).abs() / pitch)
 

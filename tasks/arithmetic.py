@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 
 import torch
 
@@ -13,13 +14,18 @@ _MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1
 
 
 def fix_arithmetic(params: Params) -> None:
-    """Fix what changes the order of sums: torch's threads and, on a GPU, the choice of algorithms.
+    """Fix what changes the order of sums: torch's threads and, on a GPU, the choice and precision of algorithms.
 
-    Called once by every process in which a model works, before it does.
+    Called once by every process in which a model works, before it does. What has no repeatable algorithm on a device
+    is computed all the same, with a warning of torch's.
     """
     torch.set_num_threads(params.dataset.threads)
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it matrix products are not repeatable
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    # A debugging aid that costs a pass over memory.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
-    torch.backends.cudnn.deterministic = True
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     _keep_freed_memory()
 
 

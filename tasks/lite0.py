@@ -16,6 +16,7 @@ from torch.nn import functional
 from torchvision.models.feature_extraction import create_feature_extractor
 
 from tasks.contracts import Image
+from tasks.networks.device import HOST
 from tasks.weights import efficientnet_lite0
 
 _MARGIN = 16
@@ -23,17 +24,17 @@ _MARGIN = 16
 
 
 @torch.inference_mode()
-def block_outputs(image: Image, side: int, blocks: tuple[int, ...]) -> list[Tensor]:
-    """Outputs (1, channels, side / stride, side / stride) of the blocks of these numbers, from 0.
+def block_outputs(image: Image, side: int, blocks: tuple[int, ...], device: torch.device = HOST) -> list[Tensor]:
+    """Outputs (1, channels, side / stride, side / stride) of the blocks of these numbers, from 0; on the device.
 
     `image` (height, width, 3) is brought to `side` pixels a side first, at least 32 and a multiple of the strides. It
     goes through the network by itself: its bits must not depend on companions in a batch.
     Raises DefectoryError where the network's weights are missing.
     """
-    levels = torch.from_numpy(image.astype(np.float32)).permute(2, 0, 1).unsqueeze(0)
+    levels = torch.from_numpy(image.astype(np.float32)).permute(2, 0, 1).unsqueeze(0).to(device)
     levels = functional.interpolate(levels, size=(side, side), mode="bilinear", antialias=True)
     mirrored = functional.pad(levels, [_MARGIN] * 4, mode="reflect")
-    outputs = _network(blocks)((mirrored - 127) / 128)
+    outputs = _network(blocks, device)((mirrored - 127) / 128)
     return [_without_margin(outputs[str(block)], side) for block in blocks]
 
 
@@ -43,5 +44,6 @@ def _without_margin(cells: Tensor, side: int) -> Tensor:
 
 
 @cache
-def _network(blocks: tuple[int, ...]) -> nn.Module:
-    return create_feature_extractor(efficientnet_lite0(), {f"_blocks.{block}": str(block) for block in blocks})
+def _network(blocks: tuple[int, ...], device: torch.device) -> nn.Module:
+    names = {f"_blocks.{block}": str(block) for block in blocks}
+    return create_feature_extractor(efficientnet_lite0(), names).to(device)

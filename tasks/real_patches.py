@@ -68,7 +68,7 @@ def build_library(codec: Codec, images: Sequence[Image], masks: Sequence[Mask], 
 @torch.no_grad()
 def library_of(codec: Codec, exemplar: Tensor, mask: Mask, reach: int) -> PatchLibrary:
     """The patches of the one real defect, in the picture (3, height, width), that a painter started from."""
-    inside = _inside(mask, reach)
+    inside = _inside(mask, reach, exemplar.device)
     decoded, real = _patches(_decoded_and_real(codec, exemplar[None]))[:, inside]
     return PatchLibrary(decoded, real, _places(mask, inside))
 
@@ -81,8 +81,8 @@ def _decoded_and_real(codec: Codec, photograph: Tensor) -> Tensor:
 
 def _pairs(codec: Codec, image: Image, mask: Mask) -> Tensor:
     """(2, n, 3 * SIDE * SIDE): decoded and real."""
-    both = _decoded_and_real(codec, to_tensor([image]))
-    near = torch.from_numpy(ndimage.binary_dilation(mask, iterations=_AROUND))
+    both = _decoded_and_real(codec, to_tensor([image], codec.device))
+    near = torch.from_numpy(ndimage.binary_dilation(mask, iterations=_AROUND)).to(codec.device)
     views = [_patches(view)[:, seen.flatten()] for view, seen in ((both, near), (both.flip(3), near.flip(1)))]
     return torch.cat(views, dim=1)
 
@@ -95,8 +95,8 @@ def restore(image: Tensor, mask: Mask, library: PatchLibrary, reach: int) -> Ten
     central it is in them. Grain leaves no trace in what a codec decodes: there places tell neighbours apart, so that
     they bring the same photograph's and do not average it away.
     """
-    inside = _inside(mask, reach)
-    if not inside.any():
+    inside = _inside(mask, reach, image.device)
+    if not mask.any():
         return image
     painted = _patches(image[None])[0, inside]
     found = _nearest(_features(painted, None if library.places is None else _places(mask, inside)), library.features)
@@ -104,12 +104,14 @@ def restore(image: Tensor, mask: Mask, library: PatchLibrary, reach: int) -> Ten
     return _vote(image, drawn, inside)
 
 
-def _inside(mask: Mask, reach: int) -> Tensor:
-    return torch.from_numpy(within(distance_to(mask), reach)).flatten()
+def _inside(mask: Mask, reach: int, device: torch.device) -> Tensor:
+    """(height * width,) of bool."""
+    return torch.from_numpy(within(distance_to(mask), reach)).flatten().to(device)
 
 
 def _places(mask: Mask, inside: Tensor) -> Tensor:
-    return torch.cartesian_prod(*map(torch.arange, mask.shape))[inside].float()
+    rows, columns = (torch.arange(length, device=inside.device) for length in mask.shape)
+    return torch.cartesian_prod(rows, columns)[inside].float()
 
 
 def _features(patches: Tensor, places: Tensor | None) -> Tensor:
@@ -119,12 +121,12 @@ def _features(patches: Tensor, places: Tensor | None) -> Tensor:
 
 def _vote(image: Tensor, patches: Tensor, inside: Tensor) -> Tensor:
     def spread(values: Tensor) -> Tensor:
-        everywhere = torch.zeros(len(inside), patches.shape[1])
+        everywhere = patches.new_zeros(len(inside), patches.shape[1])
         everywhere[inside] = values
         folded: Tensor = functional.fold(everywhere.T[None], image.shape[1:], SIDE, padding=SIDE // 2)[0]
         return folded
 
-    weight = _centrality().expand_as(patches)
+    weight = _centrality().to(patches.device).expand_as(patches)
     total = spread(weight)
     return torch.where(total > 0, spread(weight * patches) / total.clamp_min(1e-6), image)
 

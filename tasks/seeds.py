@@ -34,4 +34,4 @@ def torch_generator(seed: int) -> torch.Generator:
     """A CPU generator: the numbers are then the same whatever device they are used on."""
     import torch  # plans and releases are made where no network is needed
 
-    return torch.Generator("cpu").manual_seed(seed)
+    return torch.Generator().manual_seed(seed)

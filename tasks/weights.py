@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from tasks.contracts import DefectoryError
+from tasks.networks.device import HOST
 
 _NUMPY_ONLY = {
     ("numpy", "dtype"): np.dtype,
@@ -124,7 +125,7 @@ def inception_v3(layer: str = "logits_unbiased") -> nn.Module:
 def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
     """The tensors of a weight file, on the CPU; a file that holds anything else is refused with DefectoryError."""
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location=HOST, weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DefectoryError(

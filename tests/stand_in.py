@@ -39,7 +39,7 @@ def painting(hook: Callable[[Sequence[SampleSpec]], None]) -> Iterator[None]:
         before_painting.remove(hook)
 
 
-def fit(inputs: Inputs, params: Params, workdir: Path, report: Report) -> None:
+def fit(inputs: Inputs, params: Params, workdir: Path, device: torch.device, report: Report) -> None:
     workdir.mkdir(parents=True, exist_ok=True)
     made_from = fingerprint("stand-in", inputs.sha256)
     if not is_made(workdir / PRODUCT, made_from):
@@ -48,7 +48,7 @@ def fit(inputs: Inputs, params: Params, workdir: Path, report: Report) -> None:
         report("training", 1, 1)
 
 
-def load(inputs: Inputs, params: Params, workdir: Path) -> str:
+def load(inputs: Inputs, params: Params, workdir: Path, device: torch.device) -> str:
     return (workdir / PRODUCT).read_text(encoding="ascii")
 
 

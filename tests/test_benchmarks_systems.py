@@ -20,7 +20,7 @@ from benchmarks.systems.table import table_of
 from benchmarks.systems.training import RECORD, timed, training_of
 from tasks import synthesis
 from tasks.contracts import SampleSpec
-from tasks.evaluation.painted import draw_places
+from tasks.generation.line import draw_places
 from tasks.inputs.store import read_inputs
 from tasks.params import load_params
 from tasks.products import mark_made, marker_of

@@ -16,6 +16,7 @@ from tasks.fitted import fitted_sha256, used_systems
 from tasks.inputs.build import build_inputs
 from tasks.inputs.store import Inputs, read_inputs
 from tasks.masks.draw import draw_mask
+from tasks.networks.device import HOST
 from tasks.params import Params, load_params
 from tasks.plan import plan_samples
 from tasks.products import is_made
@@ -46,7 +47,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_photographs(folder)
     params = with_systems(folder, BOTH)
     build_inputs(params, folder, folder / "inputs")
-    fit_systems(read_inputs(folder / "inputs"), params, folder / "models", silent)
+    fit_systems(read_inputs(folder / "inputs"), params, folder / "models", HOST, silent)
     return folder
 
 
@@ -57,7 +58,7 @@ def inputs(folder: Path) -> Inputs:
 
 @pytest.fixture(scope="module")
 def portfolio(folder: Path, inputs: Inputs) -> Portfolio:
-    return Portfolio(inputs, with_systems(folder, BOTH), folder / "models")
+    return Portfolio(inputs, with_systems(folder, BOTH), folder / "models", HOST)
 
 
 def with_systems(folder: Path, systems: dict[str, float], close_up_cells: int = 6) -> Params:
@@ -128,7 +129,7 @@ def test_real_patches_are_for_what_a_codec_decoded_a_types_in_full_size_and_an_e
         for place, mask in ((latent, large), (latent, small), (pixels, large))
     ]
     adapt = portfolio.params.adapt.model_copy(update={"real_patches": False})
-    bare = Portfolio(inputs, portfolio.params.model_copy(update={"adapt": adapt}), folder / "models")
+    bare = Portfolio(inputs, portfolio.params.model_copy(update={"adapt": adapt}), folder / "models", HOST)
     parts = portfolio.paint(asked)
     pairs = zip(portfolio.finish(asked, parts), bare.finish(asked, parts), strict=True)
     assert [np.array_equal(one, other) for one, other in pairs] == [False, True, True]
@@ -154,7 +155,7 @@ def test_a_share_of_nothing_is_no_system(folder: Path) -> None:
 
 def test_what_is_not_fitted_is_said_with_the_next_step(folder: Path, inputs: Inputs, tmp_path: Path) -> None:
     with pytest.raises(DefectoryError, match=r"adabldm, stand_in not fitted .*run `defectory run`"):
-        Portfolio(inputs, with_systems(folder, BOTH), tmp_path)
+        Portfolio(inputs, with_systems(folder, BOTH), tmp_path, HOST)
 
 
 def test_changed_params_are_not_fitted_but_those_of_other_stations_are(folder: Path, inputs: Inputs) -> None:
@@ -172,10 +173,10 @@ def test_changed_params_are_not_fitted_but_those_of_other_stations_are(folder: P
 
 def test_fitting_one_system_more_leaves_the_others_products(folder: Path, inputs: Inputs, tmp_path: Path) -> None:
     alone, both = with_systems(folder, {stand_in.NAME: 1.0}), with_systems(folder, BOTH)
-    fit_systems(inputs, alone, tmp_path, silent)
+    fit_systems(inputs, alone, tmp_path, HOST, silent)
     before = (tmp_path / stand_in.PRODUCT).stat().st_mtime_ns
     assert not (tmp_path / "denoiser.safetensors").exists()
-    fit_systems(inputs, both, tmp_path, silent)
+    fit_systems(inputs, both, tmp_path, HOST, silent)
     assert (tmp_path / stand_in.PRODUCT).stat().st_mtime_ns == before
     assert (tmp_path / "denoiser.safetensors").is_file()
     assert fitted_sha256(both, inputs, tmp_path) == fitted_sha256(both, inputs, folder / "models")

@@ -21,6 +21,7 @@ from flows.workspace import Workspace
 from tasks.inputs.build import build_inputs
 from tasks.inputs.store import read_inputs
 from tasks.manifest import MANIFEST_SCHEMA
+from tasks.networks.device import HOST
 from tasks.params import load_params
 from tasks.plan import plan_samples
 from tasks.release import build_release
@@ -56,7 +57,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_photographs(folder)
     params, workspace = load_params(write_params(folder, **BLOCKS)), Workspace(folder / "data")
     build_inputs(params, folder, workspace.inputs)
-    fit_systems(read_inputs(workspace.inputs), params, workspace.models, lambda what, done, total: None)
+    fit_systems(read_inputs(workspace.inputs), params, workspace.models, HOST, lambda what, done, total: None)
     line = Line(params, workspace)
     for plan in line.plans:
         drawn = masks.fn(line, plan)

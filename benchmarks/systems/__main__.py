@@ -24,7 +24,8 @@ from flows.terminal import progress
 from tasks.arithmetic import fix_arithmetic
 from tasks.contracts import DefectoryError
 from tasks.diffusion.fitting import fit_pseudo_masks
-from tasks.evaluation.painted import draw_places
+from tasks.generation.line import draw_places
+from tasks.networks.device import choose_device
 from tasks.params import load_params
 from tasks.quality.ic_lpips import PROTOCOLS
 from tasks.sheets import choose, encode_sheet
@@ -39,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     data, results = given.workspace / "data", given.workspace / "systems"
     with progress() as report:
         inputs = read_or_build(params, given.params.parent, data / "inputs", report)
-        bench = Bench(inputs, params, data / "models", given.samples, given.protocol, report)
+        bench = Bench(inputs, params, data / "models", given.samples, given.protocol, choose_device(), report)
         with timed(bench.workdir):  # masks are drawn from pseudo-masks, whoever paints
             fit_pseudo_masks(inputs, params, bench.workdir, report)
         for name in names:

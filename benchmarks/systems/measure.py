@@ -15,12 +15,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
 from benchmarks.systems.results import SystemResult
 from benchmarks.systems.training import timed, training_of
 from tasks.block import Block
 from tasks.contracts import TRAIN, Image, Place
-from tasks.evaluation.painted import draw_places, verdicts_of
+from tasks.evaluation.painted import verdicts_of
+from tasks.generation.line import draw_places
 from tasks.inputs.store import Inputs
 from tasks.params import Params, fingerprint
 from tasks.progress import Report
@@ -44,6 +46,7 @@ class Bench:
     """A category."""
     protocol: str
     """Of IC-LPIPS: a key of `PROTOCOLS`."""
+    device: torch.device
     report: Report
 
     def params_of(self, system: str) -> Params:
@@ -70,8 +73,8 @@ def measure(bench: Bench, system: str) -> tuple[SystemResult, dict[str, Image]]:
     """Fit the system, paint its samples and measure them; the images by sample id."""
     params = bench.params_of(system)
     with timed(bench.workdir):
-        fit_systems(bench.inputs, params, bench.workdir, bench.report)
-    portfolio = Portfolio(bench.inputs, params, bench.workdir)
+        fit_systems(bench.inputs, params, bench.workdir, bench.device, bench.report)
+    portfolio = Portfolio(bench.inputs, params, bench.workdir, bench.device)
     places = draw_places(bench.inputs, params, bench.workdir)
     start = time.perf_counter()
     images = portfolio.finish(places, portfolio.paint(places))
@@ -86,15 +89,15 @@ def measure(bench: Bench, system: str) -> tuple[SystemResult, dict[str, Image]]:
         seconds_an_image=seconds / len(places),
         ic_lpips=diversity(places, images, bench.inputs, bench.protocol),
         protocol=bench.protocol,
-        **_measured(places, images, params),
+        **_measured(places, images, params, bench.device),
     )
     return result, {place.spec.sample_id: image for place, image in zip(places, images, strict=True)}
 
 
-def _measured(places: Sequence[Place], images: Sequence[Image], params: Params) -> dict[str, Any]:
+def _measured(places: Sequence[Place], images: Sequence[Image], params: Params, device: torch.device) -> dict[str, Any]:
     """What the line's own scores say of the images."""
     masks, cleans = [place.mask for place in places], [place.clean.image for place in places]
-    scores = Scorer(params.score).score(images, cleans, masks, params.adapt.feather)
+    scores = Scorer(params.score, device).score(images, cleans, masks, params.adapt.feather)
     values = pd.DataFrame([score.values for score in scores])
     visible = values["change_inside"] >= params.select.min_change_inside
     visible &= values["lpips_inside"] >= params.select.min_lpips_inside

@@ -15,6 +15,8 @@ import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import torch
+
 from benchmarks.figures import hardware, print_figure
 from benchmarks.setup import read_or_build, systems_named
 from benchmarks.systems.training import timed
@@ -32,6 +34,7 @@ from tasks.evaluation.painted import BASELINES, as_many, only, painted_by
 from tasks.evaluation.verdict import Verdict
 from tasks.fitted import fitted_sha256
 from tasks.inputs.store import Inputs
+from tasks.networks.device import choose_device
 from tasks.params import Params, fingerprint, load_params
 from tasks.progress import Report
 from tasks.quality.scores import Scorer
@@ -52,10 +55,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     params = load_params(given.params)
     names = systems_named(given.systems)
     fix_arithmetic(params)
+    device = choose_device()
     with progress() as report:
         inputs = read_or_build(params, given.params.parent, given.workspace / "data" / "inputs", report)
         wanted = {MIX: params} | {name: as_published(only(params, name), name) for name in names}
-        painted = {name: _painted(name, inputs, each, given.workspace, report) for name, each in wanted.items()}
+        painted = {name: _painted(name, inputs, each, given.workspace, device, report) for name, each in wanted.items()}
         suspected = refuse_leaks(inputs, report=report)
         evaluations = [
             _evaluated(category, inputs, painted, suspected, params, given.workspace, report)
@@ -80,7 +84,7 @@ def _evaluated(
     sets = [SyntheticSet(name, _role_of(name), examples.get(category, ())) for name, examples in painted.items()]
     photographs = photographs_of(inputs, category, workspace / "data" / "models", params.evaluate.image_size)
     folder = workspace / "worth" / "scores" / category
-    return evaluate(category, photographs, sets, suspected, params.evaluate, folder, report)
+    return evaluate(category, photographs, sets, suspected, params.evaluate, folder, choose_device(), report)
 
 
 def _role_of(name: str) -> Role:
@@ -96,18 +100,20 @@ def as_published(params: Params, system: str) -> Params:
     return params.model_copy(update={"adapt": params.adapt.model_copy(update={"real_patches": False})})
 
 
-def _painted(name: str, inputs: Inputs, params: Params, workspace: Path, report: Report) -> ByCategory:
+def _painted(
+    name: str, inputs: Inputs, params: Params, workspace: Path, device: torch.device, report: Report
+) -> ByCategory:
     """What the params' systems paint, from disk where it was painted by these very models."""
     models, file = workspace / "data" / "models", workspace / "worth" / "painted" / f"{name}.parquet"
     with timed(models):
-        fit_systems(inputs, params, models, report)
+        fit_systems(inputs, params, models, device, report)
     systems = [params.system(system) for system in params.paint.systems]
     blocks = [params.masks, *systems, params.paint, params.adapt, params.score, params.select]
     dataset, size = as_many(params).dataset, params.evaluate.image_size
     made_from = fingerprint(fitted_sha256(params, inputs, models), dataset, size, *blocks)
     kept = read_examples(file, made_from)
     if kept is None:
-        kept = painted_by(name, inputs, params, models, Scorer(params.score), report)
+        kept = painted_by(name, inputs, params, models, Scorer(params.score, device), device, report)
         write_examples(file, made_from, kept)
     return kept
 

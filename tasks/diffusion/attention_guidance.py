@@ -17,6 +17,7 @@ from torchvision.transforms.functional import gaussian_blur
 
 from tasks.contracts import DefectoryError, Mask
 from tasks.diffusion.text_backbone import TextBackbone
+from tasks.networks.device import device_of, moved
 
 _BLUR_SIZE, _BLUR_SIGMA = 3, 0.5
 _BACK = 0.1
@@ -49,7 +50,7 @@ def words_in(backbone: TextBackbone, prompts: list[str], anomalies: list[str]) -
                 "put {defect_type} into backbone.prompt"
             )
         anomaly[row, place] = True
-    return Words(spoken | anomaly, anomaly)
+    return moved(Words(spoken | anomaly, anomaly), device_of(backbone))
 
 
 def anomaly_map(maps: Tensor, words: Words, sharpness: float) -> Tensor:
@@ -107,4 +108,4 @@ def attention_label(map_: Tensor, size: tuple[int, int], threshold: float = 0.5)
     large = functional.interpolate(map_.unsqueeze(1), size=size, mode="bilinear", align_corners=False)[:, 0]
     low, high = large.amin(dim=(1, 2), keepdim=True), large.amax(dim=(1, 2), keepdim=True)
     labels = (large - low) > threshold * (high - low)
-    return [ndimage.median_filter(label.numpy(), size=_MEDIAN_SIZE) for label in labels]
+    return [ndimage.median_filter(label, size=_MEDIAN_SIZE) for label in labels.cpu().numpy()]

@@ -18,7 +18,7 @@ from tasks.diffusion.anomaly_embedding import AnomalyDenoiser
 from tasks.diffusion.attention import cross_attention
 from tasks.diffusion.attention_reweighting import attention_weights, reweighted
 from tasks.diffusion.blending import blend, cells_of, guidance_scale, guided
-from tasks.diffusion.schedule import add_noise, predicted_clean, sampling_schedule
+from tasks.diffusion.schedule import predicted_clean, sampling_schedule, timesteps_of
 from tasks.system_params import AnomalyDiffusionParams
 
 
@@ -48,9 +48,8 @@ def paint_blended(
     weights = torch.ones_like(cells)
     scheduler = sampling_schedule(schedule, params.scheduler, params.steps)
     latents = scene.noise
-    for timestep in scheduler.timesteps:
-        timesteps = timestep.expand(len(latents))
-        latents = blend(latents, add_noise(schedule, scene.cleans, scene.noise, timesteps), cells)
+    for timestep, timesteps in timesteps_of(scheduler, latents):
+        latents = blend(latents, schedule.add_noise(scene.cleans, scene.noise, timesteps), cells)
         prediction = guide(latents, timesteps, weights)
         if params.reweight_attention:
             estimate = predicted_clean(schedule, latents, prediction, timesteps)

@@ -11,14 +11,15 @@ from torch import Tensor
 from torch.nn import functional
 
 from tasks.contracts import Image, Mask
+from tasks.networks.device import HOST
 
 CELL = 8
 """Pixels a side of one latent cell."""
 
 
-def mask_tensor(masks: Sequence[Mask]) -> Tensor:
+def mask_tensor(masks: Sequence[Mask], device: torch.device = HOST) -> Tensor:
     """Masks (height, width) to a float tensor (n, 1, height, width) of 0 and 1."""
-    return torch.from_numpy(np.stack(masks)).unsqueeze(1).float()
+    return torch.from_numpy(np.stack(masks)).unsqueeze(1).to(device).float()
 
 
 def cells_of(masks: Tensor, reach: int = 1) -> Tensor:
@@ -63,4 +64,4 @@ def paste(result: Image, clean: Image, mask: Mask, feather: int) -> Image:
 def to_images(tensor: Tensor) -> list[Image]:
     """(n, 3, height, width) in [-1, 1] to uint8 images, rounded and clipped."""
     scaled = ((tensor.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
-    return list(scaled.permute(0, 2, 3, 1).contiguous().numpy())
+    return list(scaled.permute(0, 2, 3, 1).contiguous().cpu().numpy())

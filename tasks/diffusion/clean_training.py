@@ -21,14 +21,15 @@ from tasks.diffusion.clean_diffusion import PIXEL_CHANNELS, CleanDenoiser, new_c
 from tasks.diffusion.codec import Codec
 from tasks.diffusion.codec_training import to_tensor
 from tasks.diffusion.fitting import CODEC
-from tasks.diffusion.resumable import ResumableTrainer, load_product, train_product
-from tasks.diffusion.schedule import add_noise, stratified_timesteps, training_target
+from tasks.diffusion.schedule import stratified_timesteps, training_target
 from tasks.inputs.store import Inputs
+from tasks.networks.device import HOST
 from tasks.params import Params, fingerprint
 from tasks.products import file_sha256, is_made
 from tasks.progress import Report
 from tasks.seeds import derive, numpy_generator
 from tasks.system_params import SdasModelParams
+from tasks.training.loop import AveragedTrainer, load_product, train_product
 
 CLEAN_DIFFUSION = "clean_diffusion.safetensors"
 _ENCODE_BATCH = 16
@@ -37,7 +38,7 @@ _MAGNIFICATIONS = (2, 4)
 
 @dataclass(frozen=True)
 class CleanPool:
-    """Encoded clean images: what a batch is drawn from."""
+    """Encoded clean images, on the host: what a batch is drawn from."""
 
     images: Tensor
     """(n, channels, h, w), float16: latents, or pixels in [-1, 1]."""
@@ -45,21 +46,39 @@ class CleanPool:
     """(n,), int64."""
 
 
-class CleanTrainer(ResumableTrainer[CleanPool]):
-    def __init__(self, denoiser: CleanDenoiser, schedule: DDPMScheduler, params: SdasModelParams, seed: int) -> None:
-        super().__init__(denoiser, params, seed)
-        self.denoiser, self.schedule, self.params = denoiser, schedule, params
+@dataclass(frozen=True)
+class CleanBatch:
+    """Rows of a pool, and how they are noised."""
 
-    def loss(self, pool: CleanPool, generator: torch.Generator) -> Tensor:
-        count = self.params.batch_size
-        chosen = torch.randint(len(pool.categories), (count,), generator=generator)
-        images, categories = pool.images[chosen].float(), pool.categories[chosen]
-        timesteps = stratified_timesteps(count, generator)
-        noise = torch.randn(images.shape, generator=generator)
-        noisy = add_noise(self.schedule, images, noise, timesteps)
+    images: Tensor
+    categories: Tensor
+    timesteps: Tensor
+    """(n,)."""
+    noise: Tensor
+    """Like the images, float32."""
+
+
+class CleanTrainer(AveragedTrainer[CleanBatch]):
+    def __init__(
+        self, denoiser: CleanDenoiser, schedule: DDPMScheduler, pool: CleanPool, params: SdasModelParams, seed: int
+    ) -> None:
+        super().__init__(denoiser, params, seed)
+        self.denoiser, self.schedule, self.pool, self.params = denoiser, schedule, pool, params
+
+    def draw(self, step: int) -> CleanBatch:
+        count, generator = self.params.batch_size, self.generator(step)
+        chosen = torch.randint(len(self.pool.categories), (count,), generator=generator)
+        images, timesteps = self.pool.images[chosen], stratified_timesteps(count, generator)
+        return CleanBatch(
+            images, self.pool.categories[chosen], timesteps, torch.randn(images.shape, generator=generator)
+        )
+
+    def loss(self, batch: CleanBatch) -> Tensor:
+        images = batch.images.float()
+        noisy = self.schedule.add_noise(images, batch.noise, batch.timesteps)
         with torch.autocast(images.device.type, torch.bfloat16):
-            prediction = self.denoiser(noisy, timesteps, categories)
-        target = training_target(self.schedule, images, noise, timesteps)
+            prediction = self.denoiser(noisy, batch.timesteps, batch.categories)
+        target = training_target(self.schedule, images, batch.noise, batch.timesteps)
         return (prediction.float() - target).square().mean()
 
 
@@ -95,11 +114,14 @@ def encode_clean_pool(
         views = list(clean_views(cleans, count, params.close_up_share, generator))
         for start in range(0, count, _ENCODE_BATCH):
             report("encoding clean images", number * count + start, len(inputs.categories) * count)
-            encoded.append(to_space(codec, to_tensor(views[start : start + _ENCODE_BATCH])).half())
+            pixels = to_tensor(views[start : start + _ENCODE_BATCH], codec.device if codec else HOST)
+            encoded.append(to_space(codec, pixels).half().cpu())
     return CleanPool(torch.cat(encoded), torch.arange(len(inputs.categories)).repeat_interleave(count))
 
 
-def fit_clean_diffusion(inputs: Inputs, params: Params, codec: Codec | None, workdir: Path, report: Report) -> None:
+def fit_clean_diffusion(
+    inputs: Inputs, params: Params, codec: Codec | None, workdir: Path, device: torch.device, report: Report
+) -> None:
     """Train the model that `sdas.model` names; goes on from a checkpoint, and makes nothing twice."""
     target, model = workdir / CLEAN_DIFFUSION, params.sdas.model
     made_from = _made_from(inputs, params, codec, workdir)
@@ -110,9 +132,9 @@ def fit_clean_diffusion(inputs: Inputs, params: Params, codec: Codec | None, wor
     if not denoiser.trained_state():
         return
     workdir.mkdir(parents=True, exist_ok=True)
-    trainer = CleanTrainer(denoiser, schedule, model, seed)
     pool = encode_clean_pool(inputs, model, codec, seed, report)
-    train_product(trainer, pool, target, made_from, "training on clean images", report, denoiser.trained_state)
+    trainer = CleanTrainer(denoiser.to(device), schedule, pool, model, seed)
+    train_product(trainer, target, made_from, "training on clean images", report, denoiser.trained_state)
 
 
 def _made_from(inputs: Inputs, params: Params, codec: Codec | None, workdir: Path) -> str:
@@ -124,13 +146,13 @@ def _made_from(inputs: Inputs, params: Params, codec: Codec | None, workdir: Pat
 
 
 def load_clean_diffusion(
-    inputs: Inputs, params: Params, codec: Codec | None, workdir: Path
+    inputs: Inputs, params: Params, codec: Codec | None, workdir: Path, device: torch.device
 ) -> tuple[CleanDenoiser, DDPMScheduler]:
     """The trained denoiser and its schedule. Raises DefectoryError where `train` has not finished."""
     denoiser, schedule = _new(inputs, params.sdas.model, codec, seed=0)
     if denoiser.trained_state():
         load_product(denoiser, workdir / CLEAN_DIFFUSION)
-    return denoiser.requires_grad_(False).eval(), schedule
+    return denoiser.requires_grad_(False).eval().to(device), schedule
 
 
 def _new(

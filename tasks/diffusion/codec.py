@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tasks.contracts import DefectoryError
+from tasks.networks.device import HOST
 from tasks.params import CodecParams
 from tasks.shards.files import replacing
 
@@ -73,6 +74,10 @@ class Codec(nn.Module, ABC):
     @property
     def decoder(self) -> nn.Module:
         return self.network.decoder
+
+    @property
+    def device(self) -> torch.device:
+        return self.latent_mean.device
 
     def denormalise(self, latents: Tensor) -> Tensor:
         return latents * self.latent_std + self.latent_mean
@@ -158,7 +163,7 @@ class PretrainedCodec(Codec):
         return self.network.decoder.conv_out
 
 
-def load_codec(params: CodecParams, path: Path | None = None) -> Codec:
+def load_codec(params: CodecParams, path: Path | None = None, device: torch.device = HOST) -> Codec:
     """The codec that params name; for the embedded kind from `path`, by default the shipped weights.
 
     Raises DefectoryError for a missing file, one that is not safetensors, or one of another architecture.
@@ -171,10 +176,10 @@ def load_codec(params: CodecParams, path: Path | None = None) -> Codec:
                 f"codec.path {params.path!r}: no AutoencoderKL could be loaded from it ({str(error).splitlines()[0]}); "
                 "give a folder with config.json and safetensors weights, or a hub name this machine can reach"
             ) from None
-        return PretrainedCodec(network).requires_grad_(False).eval()
+        return PretrainedCodec(network).requires_grad_(False).eval().to(device)
     codec = EmbeddedCodec()
     codec.load_state_dict(read_safetensors(path or SHIPPED))
-    return codec.requires_grad_(False).eval()
+    return codec.requires_grad_(False).eval().to(device)
 
 
 def save_codec(codec: Codec, path: Path, metadata: dict[str, str] | None = None) -> None:
@@ -184,17 +189,23 @@ def save_codec(codec: Codec, path: Path, metadata: dict[str, str] | None = None)
 
 
 def write_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
-    """Write tensors; the file appears whole or not at all. Raises DefectoryError where the disk is full or refuses."""
+    """Write tensors of any device; the file appears whole or not at all.
+
+    Raises DefectoryError where the disk is full or refuses.
+    """
     with replacing(path) as partial:
         try:
-            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, metadata)
+            save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, partial, metadata)
         except SafetensorError as error:  # which tells the system's error in its text alone
             number = re.search(r"os error (\d+)", str(error))
             raise (OSError(int(number[1]), os.strerror(int(number[1]))) if number else error) from None
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file in float32. Raises DefectoryError that names the file and the next step."""
+    """The tensors of a safetensors file in float32, on the host.
+
+    Raises DefectoryError that names the file and the next step.
+    """
     if not path.is_file():
         raise DefectoryError(f"{path}: no such weight file; `defectory doctor` says which weights are missing")
     try:

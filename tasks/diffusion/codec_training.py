@@ -1,12 +1,13 @@
 """Training of the embedded codec: an L1 and a perceptual loss on random crops.
 
-`train_codec` serves twice: for the weights shipped with the project (see `shipped_codec.py`) and for the
+`CodecTrainer` serves twice: for the weights shipped with the project (see `shipped_codec.py`) and for the
 short fine-tuning on a user's own images inside a run.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -14,9 +15,11 @@ from numpy.random import Generator
 from torch import Tensor
 
 from tasks.contracts import Image
-from tasks.diffusion.codec import Codec
+from tasks.diffusion.codec import FACTOR, Codec
+from tasks.networks.device import HOST
 from tasks.progress import Progress
 from tasks.quality.perceptual import shared_lpips
+from tasks.training.loop import Trainer, train
 
 _LATENT_NOISE = 0.03
 """Standard deviation, in those of the latents: the decoder learns to stand what a denoiser leaves over."""
@@ -24,9 +27,9 @@ _LATENT_DECAY = 1e-4
 _PERCEPTUAL_EVERY = 2
 
 
-def to_tensor(images: Sequence[Image]) -> Tensor:
+def to_tensor(images: Sequence[Image], device: torch.device = HOST) -> Tensor:
     """uint8 (height, width, 3) images to a float tensor (n, 3, height, width) in [-1, 1]."""
-    stacked = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
+    stacked = torch.from_numpy(np.stack(images)).to(device).permute(0, 3, 1, 2)
     return stacked.float() / 127.5 - 1
 
 
@@ -38,7 +41,7 @@ def random_crop(image: Image, size: int, generator: Generator) -> Image:
 
 
 def crop_batches(images: Sequence[Image], size: int, batch_size: int, generator: Generator) -> Iterator[Tensor]:
-    """Endless batches (batch_size, 3, size, size) in [-1, 1]."""
+    """Endless batches (batch_size, 3, size, size) in [-1, 1], on the host."""
     while True:
         chosen = generator.integers(0, len(images), batch_size)
         yield to_tensor([random_crop(images[i], size, generator) for i in chosen])
@@ -50,39 +53,79 @@ def codec_loss(codec: Codec, images: Tensor, lpips_weight: float, noise: Tensor)
         latents = codec.encode_raw(images)
         disturbed = latents + _LATENT_NOISE * latents.detach().std() * noise
         rebuilt = codec.decode_raw(disturbed)
-        perceptual = shared_lpips()(rebuilt, images).mean() if lpips_weight else rebuilt.new_zeros(())
+        perceptual = rebuilt.new_zeros(())
+        if lpips_weight:
+            perceptual = shared_lpips(device=images.device)(rebuilt, images).mean()
     error = (rebuilt.float() - images).abs().mean()
     return error + lpips_weight * perceptual.float() + _LATENT_DECAY * latents.float().square().mean()
+
+
+@dataclass(frozen=True)
+class CodecRecipe:
+    """How long and how fast."""
+
+    steps: int
+    learning_rate: float
+    lpips_weight: float
+
+    @property
+    def checkpoint_every(self) -> int:
+        """Never: it is over before a checkpoint would be worth its while."""
+        return self.steps + 1
+
+
+@dataclass(frozen=True)
+class CodecBatch:
+    images: Tensor
+    """(n, 3, height, width) in [-1, 1]."""
+    noise: Tensor
+    """Like their latents, standard normal."""
+
+
+class CodecTrainer(Trainer[CodecBatch]):
+    """AdamW with a one-cycle learning rate. Its batches go on from one another, so that it cannot be resumed."""
+
+    def __init__(
+        self, codec: Codec, batches: Iterator[Tensor], recipe: CodecRecipe, generator: torch.Generator
+    ) -> None:
+        """`batches` (n, 3, height, width) in [-1, 1] and `generator` are on the host, `codec` where it is trained."""
+        codec.requires_grad_(True)
+        optimizer = torch.optim.AdamW(codec.network.parameters(), lr=recipe.learning_rate, weight_decay=1e-4)
+        super().__init__(codec, [optimizer], recipe, seed=0)
+        self.codec, self.batches, self.noise, self.lpips_weight = codec, batches, generator, recipe.lpips_weight
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, recipe.learning_rate, total_steps=recipe.steps, pct_start=0.05
+        )
+
+    def draw(self, step: int) -> CodecBatch:
+        images = next(self.batches)
+        shape = (len(images), self.codec.latent_channels, images.shape[2] // FACTOR, images.shape[3] // FACTOR)
+        return CodecBatch(images, torch.randn(shape, generator=self.noise))
+
+    def set_learning_rate(self) -> None:
+        """The schedule sets it after each step."""
+
+    def update(self, batch: CodecBatch) -> Tensor:
+        # The perceptual term costs as much as the rest: it takes every second step, at twice the weight.
+        weight = self.lpips_weight * _PERCEPTUAL_EVERY if self.step % _PERCEPTUAL_EVERY == 0 else 0.0
+        loss = codec_loss(self.codec, batch.images, weight, batch.noise)
+        self.optimizers[0].zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.codec.network.parameters(), 1.0)
+        self.optimizers[0].step()
+        self.schedule.step()
+        return loss.detach()
 
 
 def train_codec(
     codec: Codec,
     batches: Iterator[Tensor],
-    steps: int,
-    learning_rate: float,
-    lpips_weight: float,
+    recipe: CodecRecipe,
     generator: torch.Generator,
     progress: Progress | None = None,
 ) -> list[float]:
-    """Train in place with AdamW and a one-cycle learning rate; returns the losses, one a step."""
-    codec.requires_grad_(True).train()
-    optimizer = torch.optim.AdamW(codec.network.parameters(), lr=learning_rate, weight_decay=1e-4)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=steps, pct_start=0.05)
-    losses = []
-    for step in range(steps):
-        images = next(batches)
-        shape = (len(images), codec.latent_channels, images.shape[2] // 8, images.shape[3] // 8)
-        noise = torch.randn(shape, generator=generator)
-        # The perceptual term costs as much as the rest: it takes every second step, at twice the weight.
-        weight = lpips_weight * _PERCEPTUAL_EVERY if step % _PERCEPTUAL_EVERY == 0 else 0.0
-        loss = codec_loss(codec, images, weight, noise)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(codec.network.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        losses.append(loss.item())
-        if progress:
-            progress(step + 1, steps)
-    codec.requires_grad_(False).eval()
+    """Train in place; returns the losses, one a step."""
+    trainer = CodecTrainer(codec, batches, recipe, generator)
+    losses = train(trainer, progress=progress)
+    trainer.finish()
     return losses

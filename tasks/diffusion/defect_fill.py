@@ -22,11 +22,11 @@ from torch.nn import functional
 from tasks.diffusion.attention import AttentionMaps, cross_attention
 from tasks.diffusion.blending import cells_of
 from tasks.diffusion.low_rank import LowRankBackbone
-from tasks.diffusion.resumable import ResumableTrainer
-from tasks.diffusion.schedule import add_noise, stratified_timesteps, training_target
+from tasks.diffusion.schedule import stratified_timesteps, training_target
 from tasks.diffusion.text_backbone import Hole
 from tasks.diffusion.training import Pool, masked_error, weighted_error
 from tasks.system_params import LowRankTraining
+from tasks.training.loop import AveragedTrainer
 
 _BOXES = 30
 _BOX_SIDES = (0.03, 0.25)
@@ -42,52 +42,79 @@ class Terms:
     attention: Tensor
 
 
-class DefectFillTrainer(ResumableTrainer[Pool]):
+@dataclass(frozen=True)
+class FillingBatch:
+    """n images, each of which serves twice in one forward pass: with its mask and with boxes as the hole."""
+
+    latents: Tensor
+    """(n, channels, h, w), float16."""
+    masks: Tensor
+    """(n, 1, height, width) of 0 and 1."""
+    boxes: Tensor
+    """Like the masks."""
+    labels: Tensor
+    """(n,)."""
+    defective: Tensor
+    """(n,) of bool."""
+    timesteps: Tensor
+    """(2 n,)."""
+    noise: Tensor
+    """(2 n, channels, h, w)."""
+    disturbance: Tensor
+    """(2 n, tokens, width), of the prompts."""
+
+
+class DefectFillTrainer(AveragedTrainer[FillingBatch]):
     def __init__(
         self,
         network: LowRankBackbone,
         schedule: DDPMScheduler,
+        pool: Pool,
         params: LowRankTraining,
         defective: Tensor,
         seed: int,
     ) -> None:
         """`defective` (labels,): whether a label stands for a defect."""
         super().__init__(network, params, seed)
-        self.model, self.schedule, self.params, self.defective = network, schedule, params, defective
+        self.model, self.schedule, self.pool, self.params, self.defective = network, schedule, pool, params, defective
 
-    def loss(self, examples: Pool, generator: torch.Generator) -> Tensor:
-        terms, params = self.terms(examples, generator), self.params
+    def draw(self, step: int) -> FillingBatch:
+        count, pool, generator = self.params.batch_size, self.pool, self.generator(step)
+        chosen = torch.randint(len(pool.labels), (count,), generator=generator)
+        latents, labels, masks = pool.latents[chosen], pool.labels[chosen], (pool.trimaps[chosen] == 2).float()
+        boxes = random_boxes(count, masks.shape[-1], generator)
+        timesteps = stratified_timesteps(2 * count, generator)
+        noise = torch.randn((2 * count, *latents.shape[1:]), generator=generator)
+        disturbance = self.params.prompt_noise * torch.randn(
+            (2 * count, *self.model.disturbance_shape), generator=generator
+        )
+        return FillingBatch(latents, masks, boxes, labels, self.defective[labels], timesteps, noise, disturbance)
+
+    def loss(self, batch: FillingBatch) -> Tensor:
+        terms, params = self.terms(batch), self.params
         return (
             params.defect_weight * terms.defect
             + params.object_weight * terms.object
             + params.attention_weight * terms.attention
         )
 
-    def terms(self, pool: Pool, generator: torch.Generator) -> Terms:
-        """Each image drawn serves twice, in one forward pass: with its mask and with boxes as the hole."""
-        count = self.params.batch_size
-        chosen = torch.randint(len(pool.labels), (count,), generator=generator)
-        labels, masks = pool.labels[chosen], (pool.trimaps[chosen] == 2).float()
-        holes = torch.cat([masks, random_boxes(count, masks.shape[-1], generator)])
-        latents = pool.latents[chosen].float().repeat(2, 1, 1, 1)
-        timesteps, noise = stratified_timesteps(2 * count, generator), torch.randn(latents.shape, generator=generator)
-        noisy = add_noise(self.schedule, latents, noise, timesteps)
-        disturbance = self.params.prompt_noise * torch.randn(
-            (2 * count, *self.model.disturbance_shape), generator=generator
-        )
+    def terms(self, batch: FillingBatch) -> Terms:
+        masks, labels, timesteps = batch.masks, batch.labels.repeat(2), batch.timesteps
+        holes = torch.cat([masks, batch.boxes])
+        latents = batch.latents.float().repeat(2, 1, 1, 1)
+        noisy = self.schedule.add_noise(latents, batch.noise, timesteps)
         with (
             cross_attention(self.model.backbone.unet.up_blocks) as attention,
             torch.autocast(latents.device.type, torch.bfloat16),
         ):
-            prediction = self.model.predict(noisy, timesteps, labels.repeat(2), hole_in(latents, holes), disturbance)
-        target = training_target(self.schedule, latents, noise, timesteps)
+            prediction = self.model.predict(noisy, timesteps, labels, hole_in(latents, holes), batch.disturbance)
+        target = training_target(self.schedule, latents, batch.noise, timesteps)
         filled, boxed = zip(prediction.chunk(2), target.chunk(2), strict=True)
         cells = cells_of(masks)
-        defective = self.defective[labels.repeat(2)]
         return Terms(
             masked_error(*filled, cells),
             weighted_error(*boxed, cells, 1 / self.params.outside_share),
-            attention_error(attention, masks.repeat(2, 1, 1, 1), defective),
+            attention_error(attention, masks.repeat(2, 1, 1, 1), batch.defective.repeat(2)),
         )
 
 

@@ -17,24 +17,24 @@ from tasks.contracts import CLEAN, DefectoryError
 from tasks.diffusion import fitting
 from tasks.diffusion.anomaly_embedding import AnomalyDenoiser
 from tasks.diffusion.codec import Codec
-from tasks.diffusion.resumable import load_product, train_product
-from tasks.diffusion.training import Pool, Trainer, encode_pool, masked_error
+from tasks.diffusion.training import DenoiserTrainer, Pool, encode_pool, masked_error
 from tasks.inputs.store import Inputs
 from tasks.masks.pseudo_store import PSEUDO_MASKS
 from tasks.params import Params, TrainingParams, fingerprint
 from tasks.products import file_sha256, is_made
 from tasks.progress import Report
 from tasks.seeds import derive
+from tasks.training.loop import load_product, train_product
 
 EMBEDDING = "anomaly_embedding.safetensors"
 
 
-class EmbeddingTrainer(Trainer):
+class EmbeddingTrainer(DenoiserTrainer):
     def error(self, prediction: Tensor, target: Tensor, cells: Tensor) -> Tensor:
         return masked_error(prediction, target, cells)
 
 
-def fit_embedding(inputs: Inputs, params: Params, workdir: Path, report: Report) -> None:
+def fit_embedding(inputs: Inputs, params: Params, workdir: Path, device: torch.device, report: Report) -> None:
     """Train the embedding on the fitted backbone; goes on from a checkpoint of the same params.
 
     Raises DefectoryError where the train split has no defect with a mask or a pseudo-mask.
@@ -44,18 +44,20 @@ def fit_embedding(inputs: Inputs, params: Params, workdir: Path, report: Report)
     if is_made(target, made_from):
         return
     seed = derive(params.dataset.seed, "anomaly embedding")
-    denoiser, schedule, codec = _new(inputs, params, workdir, seed)
-    trainer = EmbeddingTrainer(denoiser, schedule, training_of(params), seed)
+    denoiser, schedule, codec = _new(inputs, params, workdir, device, seed)
     pool = _defect_pool(codec, inputs, params, workdir, seed, report)
-    train_product(trainer, pool, target, made_from, "training the embedding", report, denoiser.trained_state)
+    trainer = EmbeddingTrainer(denoiser, schedule, pool, training_of(params), seed)
+    train_product(trainer, target, made_from, "training the embedding", report, denoiser.trained_state)
 
 
-def load_embedding(inputs: Inputs, params: Params, workdir: Path) -> tuple[AnomalyDenoiser, DDPMScheduler, Codec]:
+def load_embedding(
+    inputs: Inputs, params: Params, workdir: Path, device: torch.device
+) -> tuple[AnomalyDenoiser, DDPMScheduler, Codec]:
     """The backbone with its trained embedding, its schedule and the codec.
 
     Raises DefectoryError where `fit_embedding` has not finished.
     """
-    denoiser, schedule, codec = _new(inputs, params, workdir, seed=0)
+    denoiser, schedule, codec = _new(inputs, params, workdir, device, seed=0)
     load_product(denoiser, workdir / EMBEDDING)
     return denoiser, schedule, codec
 
@@ -76,13 +78,15 @@ def _made_from(inputs: Inputs, params: Params, workdir: Path) -> str:
     )
 
 
-def _new(inputs: Inputs, params: Params, workdir: Path, seed: int) -> tuple[AnomalyDenoiser, DDPMScheduler, Codec]:
-    backbone, schedule, codec = fitting.load_fitted_backbone(inputs, params, workdir)
+def _new(
+    inputs: Inputs, params: Params, workdir: Path, device: torch.device, seed: int
+) -> tuple[AnomalyDenoiser, DDPMScheduler, Codec]:
+    backbone, schedule, codec = fitting.load_fitted_backbone(inputs, params, workdir, device)
     own = params.anomalydiffusion
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         denoiser = AnomalyDenoiser(backbone, fitting.label_table(inputs), own.appearance_tokens, own.inpaint)
-    return denoiser, schedule, codec
+    return denoiser.to(device), schedule, codec
 
 
 def _defect_pool(codec: Codec, inputs: Inputs, params: Params, workdir: Path, seed: int, report: Report) -> Pool:

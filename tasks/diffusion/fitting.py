@@ -11,19 +11,19 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from diffusers import DDPMScheduler
 
 from tasks.contracts import CLEAN, TRAIN, InputImage, Mask, SampleSpec
 from tasks.diffusion.backbone import load_backbone
 from tasks.diffusion.codec import SHIPPED, Codec, load_codec, save_codec
-from tasks.diffusion.codec_training import crop_batches, to_tensor, train_codec
+from tasks.diffusion.codec_training import CodecRecipe, crop_batches, to_tensor, train_codec
 from tasks.diffusion.composites import MaskMaker, TrainingImage, training_images
 from tasks.diffusion.denoiser import Denoiser, build_embedded
 from tasks.diffusion.labels import LabelTable
-from tasks.diffusion.resumable import load_product, train_product
 from tasks.diffusion.schedule import training_schedule
 from tasks.diffusion.text_backbone import TextBackbone, new_backbone
-from tasks.diffusion.training import Trainer, encode_pool
+from tasks.diffusion.training import DenoiserTrainer, encode_pool
 from tasks.inputs.store import Inputs
 from tasks.masks.draw import draw_mask, references_of
 from tasks.masks.pseudo import pseudo_masks
@@ -32,6 +32,7 @@ from tasks.params import Params, TrainingParams, fingerprint
 from tasks.products import file_sha256, is_made, mark_made
 from tasks.progress import Report
 from tasks.seeds import derive, numpy_generator, torch_generator
+from tasks.training.loop import load_product, train_product
 
 CODEC, DENOISER, BACKBONE = "codec.safetensors", "denoiser.safetensors", "backbone.safetensors"
 _SPECK_SHARE = 0.0006
@@ -44,7 +45,7 @@ def label_table(inputs: Inputs) -> LabelTable:
     return LabelTable.of((image.category, image.defect_type) for image in inputs.images if image.split == TRAIN)
 
 
-def fit_codec(inputs: Inputs, params: Params, workdir: Path, report: Report) -> None:
+def fit_codec(inputs: Inputs, params: Params, workdir: Path, device: torch.device, report: Report) -> None:
     """Fine-tune the shipped codec on the train split's images; a pretrained one is taken as it is."""
     target = workdir / CODEC
     made_from = fingerprint(
@@ -52,28 +53,22 @@ def fit_codec(inputs: Inputs, params: Params, workdir: Path, report: Report) -> 
     )
     if params.codec.kind == "pretrained" or is_made(target, made_from):
         return
-    codec = load_codec(params.codec)
+    codec = load_codec(params.codec, device=device)
     images = [image.image for image in inputs.images if image.split == TRAIN]
     seed = derive(params.dataset.seed, "codec")
     batches = crop_batches(images, params.codec.crop, params.codec.batch_size, numpy_generator(seed))
     if params.codec.fine_tune_steps:
-        train_codec(
-            codec,
-            batches,
-            params.codec.fine_tune_steps,
-            params.codec.learning_rate,
-            params.codec.lpips_weight,
-            torch_generator(seed),
-            lambda done, steps: report("fine-tuning the codec", done, steps),
-        )
+        recipe = CodecRecipe(params.codec.fine_tune_steps, params.codec.learning_rate, params.codec.lpips_weight)
+        progress = lambda done, steps: report("fine-tuning the codec", done, steps)  # noqa: E731
+        train_codec(codec, batches, recipe, torch_generator(seed), progress)
     some = images[:: max(1, len(images) // _STATISTICS_IMAGES)][:_STATISTICS_IMAGES]
-    codec.normalise_latents(to_tensor(some[i : i + 16]) for i in range(0, len(some), 16))
+    codec.normalise_latents(to_tensor(some[i : i + 16], device) for i in range(0, len(some), 16))
     save_codec(codec, target)
     mark_made(target, made_from)
 
 
-def load_fitted_codec(params: Params, workdir: Path) -> Codec:
-    return load_codec(params.codec, workdir / CODEC)
+def load_fitted_codec(params: Params, workdir: Path, device: torch.device) -> Codec:
+    return load_codec(params.codec, workdir / CODEC, device)
 
 
 def fit_pseudo_masks(inputs: Inputs, params: Params, workdir: Path, report: Report) -> None:
@@ -101,7 +96,7 @@ def fit_pseudo_masks(inputs: Inputs, params: Params, workdir: Path, report: Repo
     mark_made(target, made_from)
 
 
-def fit_denoiser(inputs: Inputs, params: Params, workdir: Path, report: Report) -> None:
+def fit_denoiser(inputs: Inputs, params: Params, workdir: Path, device: torch.device, report: Report) -> None:
     """Train AdaBLDM's denoiser on composites, real defects and clean images."""
     seed = derive(params.dataset.seed, "denoiser")
     made_from = fingerprint("denoiser 2", params.denoiser, params.paint.prompt, _pool_sources(inputs, params, workdir))
@@ -109,10 +104,10 @@ def fit_denoiser(inputs: Inputs, params: Params, workdir: Path, report: Report) 
     def new(codec: Codec, table: LabelTable) -> tuple[Denoiser, DDPMScheduler]:
         return _new_denoiser(codec, table, params, seed)
 
-    _fit_on_pool(inputs, params, params.denoiser, workdir / DENOISER, made_from, seed, new, report)
+    _fit_on_pool(inputs, params, params.denoiser, workdir / DENOISER, made_from, seed, new, device, report)
 
 
-def fit_backbone(inputs: Inputs, params: Params, workdir: Path, report: Report) -> None:
+def fit_backbone(inputs: Inputs, params: Params, workdir: Path, device: torch.device, report: Report) -> None:
     """Train the embedded text backbone on the same images; a pretrained one is taken as it is."""
     if params.backbone.kind == "pretrained":
         return
@@ -122,7 +117,7 @@ def fit_backbone(inputs: Inputs, params: Params, workdir: Path, report: Report) 
     def new(codec: Codec, table: LabelTable) -> tuple[Denoiser, DDPMScheduler]:
         return new_backbone(params.backbone, codec.latent_channels, table, seed)
 
-    _fit_on_pool(inputs, params, params.backbone, workdir / BACKBONE, made_from, seed, new, report)
+    _fit_on_pool(inputs, params, params.backbone, workdir / BACKBONE, made_from, seed, new, device, report)
 
 
 def _pool_sources(inputs: Inputs, params: Params, workdir: Path) -> list[Any]:
@@ -140,17 +135,18 @@ def _fit_on_pool(
     made_from: str,
     seed: int,
     new: Callable[[Codec, LabelTable], tuple[Denoiser, DDPMScheduler]],
+    device: torch.device,
     report: Report,
 ) -> None:
     """Train a new denoiser on a pool of images into `target`; goes on from a checkpoint of the same fingerprint."""
     if is_made(target, made_from):
         return
-    codec, table = load_fitted_codec(params, target.parent), label_table(inputs)
+    codec, table = load_fitted_codec(params, target.parent, device), label_table(inputs)
     denoiser, schedule = new(codec, table)
-    trainer = Trainer(denoiser, schedule, training, seed)
     images = pool_images(inputs, params, training, target.parent, seed, report)
     pool = encode_pool(codec, images, table, lambda done, count: report("encoding training images", done, count))
-    train_product(trainer, pool, target, made_from, f"training the {target.stem}", report, denoiser.trained_state)
+    trainer = DenoiserTrainer(denoiser.to(device), schedule, pool, training, seed)
+    train_product(trainer, target, made_from, f"training the {target.stem}", report, denoiser.trained_state)
 
 
 class PoolParams(Protocol):
@@ -214,18 +210,20 @@ def _new_denoiser(codec: Codec, table: LabelTable, params: Params, seed: int) ->
 
 
 def load_fitted_denoiser(
-    codec: Codec, table: LabelTable, params: Params, workdir: Path
+    codec: Codec, table: LabelTable, params: Params, workdir: Path, device: torch.device
 ) -> tuple[Denoiser, DDPMScheduler]:
     """The trained denoiser and its schedule. Raises DefectoryError where `train` has not finished."""
     denoiser, schedule = _new_denoiser(codec, table, params, seed=0)
     load_product(denoiser, workdir / DENOISER)
-    return denoiser, schedule
+    return denoiser.to(device), schedule
 
 
-def load_fitted_backbone(inputs: Inputs, params: Params, workdir: Path) -> tuple[TextBackbone, DDPMScheduler, Codec]:
+def load_fitted_backbone(
+    inputs: Inputs, params: Params, workdir: Path, device: torch.device
+) -> tuple[TextBackbone, DDPMScheduler, Codec]:
     """The text backbone, its schedule and the codec. Raises DefectoryError where `train` has not finished."""
-    codec = load_fitted_codec(params, workdir)
+    codec = load_fitted_codec(params, workdir, device)
     backbone, schedule = new_backbone(params.backbone, codec.latent_channels, label_table(inputs), seed=0)
     if params.backbone.kind == "embedded":
         load_product(backbone, workdir / BACKBONE)
-    return backbone.requires_grad_(False).eval(), schedule, codec
+    return backbone.requires_grad_(False).eval().to(device), schedule, codec

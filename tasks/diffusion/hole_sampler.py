@@ -20,7 +20,7 @@ from torch import Tensor
 from tasks.diffusion.blending import blend, cells_of, guidance_scale, guided
 from tasks.diffusion.defect_fill import hole_in
 from tasks.diffusion.low_rank import LowRankBackbone
-from tasks.diffusion.schedule import Scheduler, add_noise
+from tasks.diffusion.schedule import Scheduler, timesteps_of
 from tasks.diffusion.text_backbone import Hole
 
 
@@ -59,13 +59,12 @@ def fill(model: LowRankBackbone, schedule: DDPMScheduler, sampler: Scheduler, fi
     hole = hole_in(filling.clean_latents, filling.masks)
     scale = guidance_scale(filling.strengths, cells)
     sampler.set_timesteps(sampler.num_inference_steps)
-    left = sampler.timesteps[-max(1, round(filling.start * len(sampler.timesteps))) :]
+    chain = list(timesteps_of(sampler, draw.noise, max(1, round(filling.start * len(sampler.timesteps)))))
     latents = draw.noise
     if filling.start < 1:
-        latents = add_noise(schedule, filling.exemplars, draw.noise, left[0].expand(len(latents)))
-    for timestep in left:
-        timesteps = timestep.expand(len(latents))
-        around = add_noise(schedule, filling.clean_latents, draw.noise, timesteps)
+        latents = schedule.add_noise(filling.exemplars, draw.noise, chain[0][1])
+    for timestep, timesteps in chain:
+        around = schedule.add_noise(filling.clean_latents, draw.noise, timesteps)
         latents = blend(latents, around, cells)
         prediction = _guided(model, latents, timesteps, hole, filling, draw.disturbance, scale)
         latents = sampler.step(prediction, timestep, latents, return_dict=False)[0]

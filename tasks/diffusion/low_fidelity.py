@@ -72,7 +72,7 @@ def look_of(latents: Tensor, masks: Tensor) -> Tensor:
 @torch.no_grad()
 def distances_inside(images: Tensor, cleans: Tensor, masks: Tensor) -> Tensor:
     """(n,): the mean LPIPS inside masks (n, 1, height, width) of images (n, 3, height, width) in about [-1, 1]."""
-    distances = shared_lpips().spatial(images.clamp(-1, 1), cleans)
+    distances = shared_lpips(device=images.device).spatial(images.clamp(-1, 1), cleans)
     inside = masks.squeeze(1)
     return (distances * inside).sum(dim=(1, 2)) / inside.sum(dim=(1, 2)).clamp_min(1)
 

@@ -26,16 +26,17 @@ from tasks.diffusion.composites import TrainingImage
 from tasks.diffusion.denoiser import Condition, Denoiser
 from tasks.diffusion.labels import LabelTable
 from tasks.diffusion.mask_pictures import Picture, mask_of, mask_pictures
-from tasks.diffusion.resumable import train
-from tasks.diffusion.schedule import sampling_schedule, training_schedule
+from tasks.diffusion.schedule import sampling_schedule, timesteps_of, training_schedule
 from tasks.diffusion.text_backbone import EmbeddedBackbone, TextBackbone, new_backbone
-from tasks.diffusion.training import Trainer, encode_pool
+from tasks.diffusion.training import DenoiserTrainer, encode_pool
 from tasks.inputs.store import Inputs
 from tasks.masks.draw import references_of
 from tasks.masks.pseudo_store import PSEUDO_MASKS, read_references
+from tasks.networks.device import moved
 from tasks.params import Params, TrainingParams, fingerprint
 from tasks.progress import Report
 from tasks.seeds import derive, numpy_generator, torch_generator
+from tasks.training.loop import train
 
 CHECKPOINT = "mask_inversion.checkpoint.safetensors"
 _TOKENS = 4
@@ -82,7 +83,9 @@ class MaskModel:
     """Of the pairs that have a mask to learn from."""
 
 
-def generate_masks(inputs: Inputs, params: Params, workdir: Path, report: Report) -> list[ReferenceMask]:
+def generate_masks(
+    inputs: Inputs, params: Params, workdir: Path, device: torch.device, report: Report
+) -> list[ReferenceMask]:
     """`masks.learned_per_type` masks of each category and type that has one to learn from; none without any.
 
     A type gets fewer where too many drawn pictures were no masks. Training goes on from its last checkpoint.
@@ -90,10 +93,10 @@ def generate_masks(inputs: Inputs, params: Params, workdir: Path, report: Report
     references = references_of(inputs, read_references(workdir / PSEUDO_MASKS))
     if not references:
         return []
-    fitting.fit_codec(inputs, params, workdir, report)
+    fitting.fit_codec(inputs, params, workdir, device, report)
     seed = derive(params.dataset.seed, "mask inversion")
     pictures = mask_pictures(references, _PICTURES_PER_TYPE, picture_side(params), numpy_generator(seed))
-    model = new_model(fitting.load_fitted_codec(params, workdir), pictures, params, seed)
+    model = new_model(fitting.load_fitted_codec(params, workdir, device), pictures, params, seed)
     _train(model, pictures, params, workdir, seed, report)
     masks = []
     for label, pair in enumerate(model.table.pairs):
@@ -127,17 +130,18 @@ def picture_side(params: Params) -> int:
 def draw_pictures(model: MaskModel, label: int, size: int, seed: int) -> Iterator[Picture]:
     """Endless pictures (size, size) of a label; the n-th depends on seed, label and n alone."""
     shape = (model.codec.latent_channels, size // FACTOR, size // FACTOR)
-    labels = torch.full((_BATCH,), label)
+    device = model.codec.device
+    labels = torch.full((_BATCH,), label, device=device)
     for first in count(0, _BATCH):
         seeds = [derive(seed, f"{'/'.join(model.table.pairs[label])} {first + n}") for n in range(_BATCH)]
-        latents = torch.stack([torch.randn(shape, generator=torch_generator(one)) for one in seeds])
+        latents = moved(torch.stack([torch.randn(shape, generator=torch_generator(one)) for one in seeds]), device)
         scheduler = sampling_schedule(model.schedule, "dpm-solver++", _SAMPLING_STEPS)
-        with torch.autocast(latents.device.type, torch.bfloat16):
-            for timestep in scheduler.timesteps:
-                prediction = model.denoiser.predict(latents, timestep.expand(_BATCH), labels).float()
+        with torch.autocast(device.type, torch.bfloat16):
+            for timestep, timesteps in timesteps_of(scheduler, latents):
+                prediction = model.denoiser.predict(latents, timesteps, labels).float()
                 latents = scheduler.step(prediction, timestep, latents, return_dict=False)[0]
             pictures = model.codec.decode(latents).float().mean(dim=1)
-        yield from pictures.numpy()
+        yield from pictures.cpu().numpy()
 
 
 def new_model(codec: Codec, pictures: Sequence[TrainingImage], params: Params, seed: int) -> MaskModel:
@@ -145,7 +149,7 @@ def new_model(codec: Codec, pictures: Sequence[TrainingImage], params: Params, s
     table = LabelTable(tuple(sorted({(shown.category, shown.defect_type) for shown in pictures})))
     if params.backbone.kind == "embedded":
         images = [shown.image for shown in pictures]
-        codec.normalise_latents(to_tensor(images[i : i + _BATCH]) for i in range(0, len(images), _BATCH))
+        codec.normalise_latents(to_tensor(images[i : i + _BATCH], codec.device) for i in range(0, len(images), _BATCH))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if params.backbone.kind == "pretrained":
@@ -153,7 +157,8 @@ def new_model(codec: Codec, pictures: Sequence[TrainingImage], params: Params, s
         else:
             backbone, schedule = EmbeddedBackbone(codec.latent_channels, _CHANNELS, []), training_schedule()
             backbone.words.requires_grad_(False)
-        return MaskModel(MaskDenoiser(backbone, len(table)), schedule, codec, table)
+        denoiser = MaskDenoiser(backbone, len(table)).to(codec.device)
+        return MaskModel(denoiser, schedule, codec, table)
 
 
 def _train(
@@ -163,9 +168,9 @@ def _train(
     pool = encode_pool(model.codec, pictures, model.table)
     shown = hashlib.sha256(pool.latents.numpy().tobytes()).hexdigest()
     made_from = fingerprint("mask inversion 1", training, params.backbone, seed, params.dataset.threads, shown)
-    trainer = Trainer(model.denoiser, model.schedule, training, seed)
+    trainer = DenoiserTrainer(model.denoiser, model.schedule, pool, training, seed)
     trainer.resume_from(checkpoint, made_from)
-    train(trainer, pool, checkpoint, made_from, lambda done, steps: report("learning masks", done, steps))
+    train(trainer, checkpoint, made_from, lambda done, steps: report("learning masks", done, steps))
     trainer.finish()
 
 

@@ -15,7 +15,7 @@ from diffusers import DDPMScheduler
 from torch import Tensor
 
 from tasks.diffusion.blending import blend
-from tasks.diffusion.schedule import TRAIN_TIMESTEPS, add_noise, predicted_clean, signal_and_noise
+from tasks.diffusion.schedule import TRAIN_TIMESTEPS, predicted_clean, signal_and_noise
 
 
 @dataclass(frozen=True)
@@ -59,5 +59,5 @@ class Chain:
 
 def at_level(schedule: DDPMScheduler, clean: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
     """q(z_t | z_0) at timesteps (n,); at -1 the clean latents themselves."""
-    noisy = add_noise(schedule, clean, noise, timesteps.clamp_min(0))
+    noisy = schedule.add_noise(clean, noise, timesteps.clamp_min(0))
     return torch.where(timesteps.view(-1, 1, 1, 1) < 0, clean, noisy)

@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from tasks.contracts import CLEAN, DefectoryError
+from tasks.networks.device import device_of
 
 
 def load_part(kind: Any, path: str, part: str, key: str) -> Any:
@@ -28,17 +29,20 @@ def load_part(kind: Any, path: str, part: str, key: str) -> Any:
         ) from None
 
 
-class PretrainedText:
-    """A pipeline's tokenizer and text encoder."""
+class PretrainedText(nn.Module):
+    """A pipeline's tokenizer and text encoder, frozen."""
 
     def __init__(self, path: str, key: str) -> None:
+        super().__init__()
         self._tokenizer = load_part(CLIPTokenizer, path, "tokenizer", key)
-        self._encoder = load_part(CLIPTextModel, path, "text_encoder", key).requires_grad_(False).eval()
+        self.encoder = load_part(CLIPTextModel, path, "text_encoder", key).requires_grad_(False).eval()
 
     @torch.no_grad()
     def embed(self, prompts: Sequence[str]) -> Tensor:
         """(prompts, tokens, width), every prompt padded or cut to the encoder's length."""
-        return self._encoder(torch.tensor([self._ids(prompt) for prompt in prompts])).last_hidden_state
+        ids = torch.tensor([self._ids(prompt) for prompt in prompts])
+        embedded: Tensor = self.encoder(ids.to(device_of(self.encoder))).last_hidden_state
+        return embedded
 
     def place_of(self, prompt: str, word: str) -> list[int]:
         """The tokens of `prompt` that stand for `word`, at its first place there; empty where it is not in it."""

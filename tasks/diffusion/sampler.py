@@ -22,7 +22,7 @@ from torch import Tensor
 from tasks.diffusion.blending import blend, cells_of, guidance_scale, guided
 from tasks.diffusion.codec import Codec
 from tasks.diffusion.denoiser import Condition, Denoiser, make_condition
-from tasks.diffusion.schedule import add_noise, added_noise, predicted_clean, sampling_schedule, training_target
+from tasks.diffusion.schedule import added_noise, predicted_clean, sampling_schedule, timesteps_of, training_target
 from tasks.system_params import AdaBLDMParams
 
 _REACH = 2
@@ -76,10 +76,10 @@ def paint_latents(
     scale = guidance_scale(edit.strengths, cells)
     scheduler = sampling_schedule(schedule, params.scheduler, params.steps)
     latents, stage = edit.noise, "free"
-    for step, timestep in enumerate(scheduler.timesteps):
-        timesteps, stage = timestep.expand(len(latents)), stage_of(step, params)
+    for step, (timestep, timesteps) in enumerate(timesteps_of(scheduler, latents)):
+        stage = stage_of(step, params)
         if stage == "latent":
-            latents = blend(latents, add_noise(schedule, clean_latents, edit.noise, timesteps), cells)
+            latents = blend(latents, schedule.add_noise(clean_latents, edit.noise, timesteps), cells)
         prediction = guided_prediction(denoiser, latents, timesteps, condition, clean_condition, scale)
         if stage == "image":
             kept = keep_clean_pixels(codec, predicted_clean(schedule, latents, prediction, timesteps), edit)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TypeAlias
 
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
 from torch import Tensor
+
+from tasks.networks.device import moved
 
 TRAIN_TIMESTEPS = 1000
 Scheduler: TypeAlias = DDIMScheduler | DPMSolverMultistepScheduler
@@ -42,18 +45,13 @@ def sampling_schedule(schedule: DDPMScheduler, kind: str, steps: int) -> Schedul
 
 def signal_and_noise(schedule: DDPMScheduler, timesteps: Tensor) -> tuple[Tensor, Tensor]:
     """(sqrt(alpha_bar), sqrt(1 - alpha_bar)) at timesteps (n,), each of shape (n, 1, 1, 1)."""
+    schedule.alphas_cumprod = schedule.alphas_cumprod.to(timesteps.device)
     alpha_bar = schedule.alphas_cumprod[timesteps].view(-1, 1, 1, 1)
     return alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
 
 
-def add_noise(schedule: DDPMScheduler, clean: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-    """q(z_t | z_0): sqrt(alpha_bar) * clean + sqrt(1 - alpha_bar) * noise."""
-    signal, sigma = signal_and_noise(schedule, timesteps)
-    return signal * clean + sigma * noise
-
-
 def added_noise(schedule: DDPMScheduler, noisy: Tensor, clean: Tensor, timesteps: Tensor) -> Tensor:
-    """The noise by which `clean` becomes z_t: the inverse of `add_noise`."""
+    """The noise by which `clean` becomes z_t: the inverse of the schedule's `add_noise`."""
     signal, sigma = signal_and_noise(schedule, timesteps)
     return (noisy - signal * clean) / sigma.clamp_min(1e-4)
 
@@ -62,8 +60,7 @@ def training_target(schedule: DDPMScheduler, clean: Tensor, noise: Tensor, times
     """What the denoiser is to predict: the noise, or v = sqrt(alpha_bar) * noise - sqrt(1 - alpha_bar) * clean."""
     if schedule.config.prediction_type == "epsilon":
         return noise
-    signal, sigma = signal_and_noise(schedule, timesteps)
-    return signal * noise - sigma * clean
+    return schedule.get_velocity(clean, noise, timesteps)
 
 
 def predicted_clean(schedule: DDPMScheduler, noisy: Tensor, prediction: Tensor, timesteps: Tensor) -> Tensor:
@@ -72,6 +69,15 @@ def predicted_clean(schedule: DDPMScheduler, noisy: Tensor, prediction: Tensor, 
     if schedule.config.prediction_type == "epsilon":
         return (noisy - sigma * prediction) / signal.clamp_min(1e-4)
     return signal * noisy - sigma * prediction
+
+
+def timesteps_of(scheduler: Scheduler, like: Tensor, last: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+    """Each timestep of a chain, or of its `last` ones, twice: as the scheduler takes it, on the host, and (n,) beside
+    the n latents `like`, as a network does."""
+    first = 0 if last is None else -last
+    beside = moved(scheduler.timesteps, like.device)
+    for timestep, same in zip(scheduler.timesteps[first:], beside[first:], strict=True):
+        yield timestep, same.expand(len(like))
 
 
 def stratified_timesteps(count: int, generator: torch.Generator) -> Tensor:

@@ -16,8 +16,9 @@ from skimage import color, data, transform
 
 from tasks.contracts import Image
 from tasks.diffusion.codec import EmbeddedCodec, save_codec
-from tasks.diffusion.codec_training import crop_batches, to_tensor, train_codec
+from tasks.diffusion.codec_training import CodecRecipe, crop_batches, to_tensor, train_codec
 from tasks.diffusion.procedural import procedural_image
+from tasks.networks.device import choose_device
 from tasks.seeds import derive, numpy_generator, torch_generator
 
 SEED = 1
@@ -40,10 +41,10 @@ def photographs() -> list[Image]:
     return images
 
 
-def train_shipped(out: Path, steps: int) -> None:
+def train_shipped(out: Path, steps: int, device: torch.device) -> None:
     """Train from nothing and write the weights with their recipe, training data and licence as metadata."""
     torch.manual_seed(SEED)
-    codec = EmbeddedCodec()
+    codec = EmbeddedCodec().to(device)
     generator = numpy_generator(derive(SEED, "procedural"))
     made = [procedural_image(_SIZE, generator) for _ in range(_PROCEDURAL_IMAGES)]
     # A photograph's crop comes up as often as a procedural one: there are few of the former.
@@ -56,8 +57,9 @@ def train_shipped(out: Path, steps: int) -> None:
         if step % 100 == 0:
             log.info("step %d of %d", step, total)
 
-    losses = train_codec(codec, batches, steps, 1.5e-3, 0.3, torch_generator(derive(SEED, "noise")), report)
-    codec.normalise_latents(to_tensor(made[i : i + 20]) for i in range(0, 200, 20))
+    recipe = CodecRecipe(steps, learning_rate=1.5e-3, lpips_weight=0.3)
+    losses = train_codec(codec, batches, recipe, torch_generator(derive(SEED, "noise")), report)
+    codec.normalise_latents(to_tensor(made[i : i + 20], device) for i in range(0, 200, 20))
     save_codec(
         codec,
         out,
@@ -74,4 +76,4 @@ def train_shipped(out: Path, steps: int) -> None:
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    train_shipped(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 6000)
+    train_shipped(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 6000, choose_device())

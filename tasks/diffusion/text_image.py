@@ -68,7 +68,7 @@ class EmbeddedTextImage(TextImage):
 def pooled_features(images: Tensor) -> Tensor:
     """(n, 2304) of (n, 3, height, width) in [-1, 1]: every AlexNet map's mean, and its maximum, which a small defect
     moves."""
-    maps = shared_lpips().features(images)
+    maps = shared_lpips(device=images.device).features(images)
     return torch.cat([pooled for m in maps for pooled in (m.mean(dim=(2, 3)), m.amax(dim=(2, 3)))], dim=1).float()
 
 
@@ -102,4 +102,4 @@ class PretrainedTextImage(TextImage):
     @torch.no_grad()
     def of_texts(self, texts: Sequence[str]) -> Tensor:
         tokens = self._tokenizer(list(texts), padding=True, truncation=True, return_tensors="pt")
-        return functional.normalize(self.clip.get_text_features(**tokens).pooler_output, dim=-1)
+        return functional.normalize(self.clip.get_text_features(**tokens.to(self.mean.device)).pooler_output, dim=-1)

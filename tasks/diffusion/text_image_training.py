@@ -20,7 +20,6 @@ from tasks.diffusion.composites import TrainingImage
 from tasks.diffusion.fitting import label_table, pool_images
 from tasks.diffusion.labels import LabelTable
 from tasks.diffusion.pretrained import prompt_of
-from tasks.diffusion.resumable import ResumableTrainer, train_product
 from tasks.diffusion.text_image import EmbeddedTextImage, PretrainedTextImage, TextImage, pooled_features
 from tasks.inputs.store import Inputs
 from tasks.masks.pseudo_store import PSEUDO_MASKS
@@ -28,6 +27,7 @@ from tasks.params import Params, fingerprint
 from tasks.products import file_sha256, is_made
 from tasks.progress import Report
 from tasks.seeds import derive
+from tasks.training.loop import AveragedTrainer, train_product
 
 TEXT_IMAGE = "text_image.safetensors"
 Descriptions = Mapping[str, Mapping[str, str]]
@@ -52,29 +52,49 @@ class _Recipe:
 
 @dataclass(frozen=True)
 class _Examples:
+    """On the host."""
+
     features: Tensor
     """(n, features)."""
     labels: Tensor
     """(n,)."""
 
 
-class _Contrast(ResumableTrainer[_Examples]):
-    def __init__(self, model: EmbeddedTextImage, texts: list[list[str]], recipe: _Recipe, seed: int) -> None:
+@dataclass(frozen=True)
+class _ContrastBatch:
+    features: Tensor
+    kept: Tensor
+    """Which of the features are seen, of bool."""
+    labels: Tensor
+    texts: int
+    """The number of the list of texts."""
+
+
+class _Contrast(AveragedTrainer[_ContrastBatch]):
+    def __init__(
+        self, model: EmbeddedTextImage, examples: _Examples, texts: list[list[str]], recipe: _Recipe, seed: int
+    ) -> None:
         """`texts`: some lists of one text a label."""
         super().__init__(model, recipe, seed)
-        self.model, self.texts = model, texts
+        self.model, self.examples, self.texts = model, examples, texts
 
-    def loss(self, examples: _Examples, generator: torch.Generator) -> Tensor:
-        chosen = torch.randint(len(examples.labels), (_BATCH,), generator=generator)
-        features = examples.features[chosen]
+    def draw(self, step: int) -> _ContrastBatch:
+        generator = self.generator(step)
+        chosen = torch.randint(len(self.examples.labels), (_BATCH,), generator=generator)
+        features = self.examples.features[chosen]
         kept = torch.rand(features.shape, generator=generator) >= _DROPOUT
-        images = self.model.of_features(torch.where(kept, features, self.model.mean))
-        texts = self.texts[int(torch.randint(len(self.texts), (), generator=generator))]
-        cosines = images @ self.model.of_texts(texts).T
-        return functional.cross_entropy(cosines / _TEMPERATURE, examples.labels[chosen])
+        texts = int(torch.randint(len(self.texts), (), generator=generator))
+        return _ContrastBatch(features, kept, self.examples.labels[chosen], texts)
+
+    def loss(self, batch: _ContrastBatch) -> Tensor:
+        images = self.model.of_features(torch.where(batch.kept, batch.features, self.model.mean))
+        cosines = images @ self.model.of_texts(self.texts[batch.texts]).T
+        return functional.cross_entropy(cosines / _TEMPERATURE, batch.labels)
 
 
-def fit_text_image(inputs: Inputs, params: Params, descriptions: Descriptions, workdir: Path, report: Report) -> None:
+def fit_text_image(
+    inputs: Inputs, params: Params, descriptions: Descriptions, workdir: Path, device: torch.device, report: Report
+) -> None:
     """Train the embedded model; a pretrained one is taken as it is."""
     block, target = params.anomalyany, workdir / TEXT_IMAGE
     if block.text_image_kind == "pretrained":
@@ -87,20 +107,22 @@ def fit_text_image(inputs: Inputs, params: Params, descriptions: Descriptions, w
     seed = derive(params.dataset.seed, "text image")
     training = params.backbone.model_copy(update={"pool_size": block.text_image_pool})
     pool = pool_images(inputs, params, training, workdir, seed, report)
-    examples = _examples(pool, table, report)
+    examples = _examples(pool, table, device, report)
     model = _new_model(texts, seed)
     model.measure(examples.features)
-    trainer = _Contrast(model, texts, _Recipe(block.text_image_steps), seed)
-    train_product(trainer, examples, target, made_from, "learning what words mean", report, model.state_dict)
+    trainer = _Contrast(model.to(device), examples, texts, _Recipe(block.text_image_steps), seed)
+    train_product(trainer, target, made_from, "learning what words mean", report, model.state_dict)
 
 
-def load_text_image(inputs: Inputs, params: Params, descriptions: Descriptions, workdir: Path) -> TextImage:
+def load_text_image(
+    inputs: Inputs, params: Params, descriptions: Descriptions, workdir: Path, device: torch.device
+) -> TextImage:
     """Raises DefectoryError where the fit has not finished."""
     if params.anomalyany.text_image_kind == "pretrained":
-        return PretrainedTextImage(params.anomalyany.text_image_path)
+        return PretrainedTextImage(params.anomalyany.text_image_path).to(device)
     model = _new_model(_texts(label_table(inputs), params, descriptions), seed=0)
     model.load_state_dict(read_safetensors(workdir / TEXT_IMAGE))
-    return model.requires_grad_(False).eval()
+    return model.requires_grad_(False).eval().to(device)
 
 
 def _texts(table: LabelTable, params: Params, descriptions: Descriptions) -> list[list[str]]:
@@ -115,11 +137,12 @@ def _new_model(texts: list[list[str]], seed: int) -> EmbeddedTextImage:
 
 
 @torch.no_grad()
-def _examples(pool: list[TrainingImage], table: LabelTable, report: Report) -> _Examples:
+def _examples(pool: list[TrainingImage], table: LabelTable, device: torch.device, report: Report) -> _Examples:
     features = []
     for start in range(0, len(pool), _BATCH):
-        with torch.autocast("cpu", torch.bfloat16):
-            features.append(pooled_features(to_tensor([item.image for item in pool[start : start + _BATCH]])))
+        images = to_tensor([item.image for item in pool[start : start + _BATCH]], device)
+        with torch.autocast(device.type, torch.bfloat16):
+            features.append(pooled_features(images).cpu())
         report("looking at training images", min(start + _BATCH, len(pool)), len(pool))
     labels = [table.index(item.category, item.defect_type) for item in pool]
     return _Examples(torch.cat(features), torch.tensor(labels))

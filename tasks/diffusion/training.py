@@ -22,10 +22,10 @@ from tasks.diffusion.codec_training import to_tensor
 from tasks.diffusion.composites import TrainingImage
 from tasks.diffusion.denoiser import Denoiser, make_condition
 from tasks.diffusion.labels import LabelTable
-from tasks.diffusion.resumable import ResumableTrainer
-from tasks.diffusion.schedule import add_noise, stratified_timesteps, training_target
+from tasks.diffusion.schedule import stratified_timesteps, training_target
 from tasks.params import TrainingParams
 from tasks.progress import Progress
+from tasks.training.loop import AveragedTrainer
 
 _ENCODE_BATCH = 16
 _MAX_REACH = 2
@@ -33,7 +33,7 @@ _MAX_REACH = 2
 
 @dataclass(frozen=True)
 class Pool:
-    """Encoded training images: what an epoch is drawn from."""
+    """Encoded training images, on the host: what an epoch is drawn from."""
 
     latents: Tensor
     """(n, channels, h, w), float16."""
@@ -55,9 +55,9 @@ def encode_pool(
     """Encode images once; in half precision a latent costs 16 KiB at 256 px."""
     latents = []
     for start in range(0, len(images), _ENCODE_BATCH):
-        batch = to_tensor([item.image for item in images[start : start + _ENCODE_BATCH]])
+        batch = to_tensor([item.image for item in images[start : start + _ENCODE_BATCH]], codec.device)
         with torch.autocast(batch.device.type, torch.bfloat16):
-            latents.append(codec.encode(batch).half())
+            latents.append(codec.encode(batch).half().cpu())
         if progress:
             progress(min(start + _ENCODE_BATCH, len(images)), len(images))
     levels = np.stack([trimap_levels(item.mask, item.foreground) for item in images])
@@ -78,29 +78,56 @@ def masked_error(prediction: Tensor, target: Tensor, cells: Tensor) -> Tensor:
     return ((error * cells).sum(dim=(1, 2, 3)) / cells.sum(dim=(1, 2, 3)).clamp_min(1)).mean()
 
 
-class Trainer(ResumableTrainer[Pool]):
-    def __init__(self, denoiser: Denoiser, schedule: DDPMScheduler, params: TrainingParams, seed: int) -> None:
-        super().__init__(denoiser, params, seed)
-        self.denoiser, self.schedule, self.params = denoiser, schedule, params
+@dataclass(frozen=True)
+class DenoisingBatch:
+    """n encoded images, how they are noised, and what the denoiser is told."""
 
-    def loss(self, pool: Pool, generator: torch.Generator) -> Tensor:
-        count = self.params.batch_size
+    latents: Tensor
+    """(n, channels, h, w), float16."""
+    trimaps: Tensor
+    """(n, 1, height, width), levels as in a pool."""
+    labels: Tensor
+    """(n,), some of them the empty label."""
+    reach: int
+    """Cells around the mask that are to be painted, too."""
+    timesteps: Tensor
+    """(n,)."""
+    noise: Tensor
+    """Like the latents, float32."""
+
+
+class DenoiserTrainer(AveragedTrainer[DenoisingBatch]):
+    def __init__(
+        self, denoiser: Denoiser, schedule: DDPMScheduler, pool: Pool, params: TrainingParams, seed: int
+    ) -> None:
+        super().__init__(denoiser, params, seed)
+        self.denoiser, self.schedule, self.pool, self.params = denoiser, schedule, pool, params
+
+    def draw(self, step: int) -> DenoisingBatch:
+        count, generator, pool = self.params.batch_size, self.generator(step), self.pool
         chosen = torch.randint(len(pool.labels), (count,), generator=generator)
-        latents, trimaps = pool.latents[chosen].float(), pool.trimaps[chosen].float() / 2
         whole = torch.rand((count, 1, 1, 1), generator=generator) < self.params.whole_share
-        trimaps = torch.where(whole, torch.ones_like(trimaps), trimaps)
         dropped = torch.rand(count, generator=generator) < self.params.label_dropout
-        labels = torch.where(dropped, self.denoiser.empty_label, pool.labels[chosen])
         reach = int(torch.randint(_MAX_REACH + 1, (), generator=generator))
-        condition = make_condition(latents, trimaps, labels, reach)
         timesteps = stratified_timesteps(count, generator)
-        noise = torch.randn(latents.shape, generator=generator)
-        noisy = add_noise(self.schedule, latents, noise, timesteps)
+        latents, trimaps = pool.latents[chosen], pool.trimaps[chosen]
+        return DenoisingBatch(
+            latents,
+            torch.where(whole, torch.full_like(trimaps, 2), trimaps),
+            torch.where(dropped, self.denoiser.empty_label, pool.labels[chosen]),
+            reach,
+            timesteps,
+            torch.randn(latents.shape, generator=generator),
+        )
+
+    def loss(self, batch: DenoisingBatch) -> Tensor:
+        latents, trimaps = batch.latents.float(), batch.trimaps.float() / 2
+        condition = make_condition(latents, trimaps, batch.labels, batch.reach)
+        noisy = self.schedule.add_noise(latents, batch.noise, batch.timesteps)
         with torch.autocast(latents.device.type, torch.bfloat16):
-            prediction = self.denoiser(noisy, timesteps, condition)
-        target = training_target(self.schedule, latents, noise, timesteps)
-        cells = cells_of((trimaps == 1).float(), reach)
-        return self.error(prediction, target, cells)
+            prediction = self.denoiser(noisy, batch.timesteps, condition)
+        target = training_target(self.schedule, latents, batch.noise, batch.timesteps)
+        return self.error(prediction, target, cells_of((trimaps == 1).float(), batch.reach))
 
     def error(self, prediction: Tensor, target: Tensor, cells: Tensor) -> Tensor:
         """The loss of predictions (n, channels, h, w) whose cells to be painted are 1 in (n, 1, h, w); a scalar."""

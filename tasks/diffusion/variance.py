@@ -26,7 +26,8 @@ from diffusers import DDPMScheduler
 from torch import Tensor
 from torch.nn import functional
 
-from tasks.diffusion.schedule import add_noise, predicted_clean
+from tasks.diffusion.schedule import predicted_clean
+from tasks.networks.device import moved
 
 Prediction = Callable[[Tensor, Tensor], Tensor]
 """(noisy (n, channels, h, w), timesteps (n,)) -> what the schedule's denoiser predicts."""
@@ -34,7 +35,10 @@ Prediction = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class ReverseStep:
-    """q(x_{t-1} | x_t, x_0), of mean clean_share x_0 + noisy_share x_t (DDPM, arXiv 2006.11239, equations 6 and 7)."""
+    """q(x_{t-1} | x_t, x_0), of mean clean_share x_0 + noisy_share x_t (DDPM, arXiv 2006.11239, equations 6 and 7).
+
+    Numbers on the host, which every device takes.
+    """
 
     timestep: Tensor
     clean_share: Tensor
@@ -51,8 +55,9 @@ def reverse_steps(schedule: DDPMScheduler, steps: int, start: float = 1.0) -> li
     respaced = DDPMScheduler.from_config(schedule.config, timestep_spacing="linspace")
     respaced.set_timesteps(steps)
     left = respaced.timesteps[-max(1, round(start * steps)) :]
-    after = torch.cat([schedule.alphas_cumprod[left[1:]], torch.ones(1)])
-    return [_step(time, schedule.alphas_cumprod[time], then) for time, then in zip(left, after, strict=True)]
+    alpha_bar = schedule.alphas_cumprod.cpu()
+    after = torch.cat([alpha_bar[left[1:]], torch.ones(1)])
+    return [_step(time, alpha_bar[time], then) for time, then in zip(left, after, strict=True)]
 
 
 def _step(timestep: Tensor, now: Tensor, then: Tensor) -> ReverseStep:
@@ -95,7 +100,7 @@ class InflatedSampler:
         steps = reverse_steps(self.schedule, self.steps, self.start)
         excess = strengths.view(-1, 1, 1, 1).sqrt()
         noise = _noise(cleans, randomness.ordinary)
-        sample = twin = add_noise(self.schedule, cleans, noise, steps[0].timestep.expand(len(cleans)))
+        sample = twin = self.schedule.add_noise(cleans, noise, _beside(cleans, steps[0]))
         for step in steps:
             noise = step.sigma * _noise(cleans, randomness.ordinary)
             mean = step.mean(self._estimate(sample, step), sample)
@@ -108,13 +113,23 @@ class InflatedSampler:
 
     def _estimate(self, noisy: Tensor, step: ReverseStep) -> Tensor:
         """Of x_0."""
-        timesteps = step.timestep.expand(len(noisy))
+        timesteps = _beside(noisy, step)
         estimate = predicted_clean(self.schedule, noisy, self.predict(noisy, timesteps), timesteps)
         return estimate.clamp(-1, 1) if self.clip else estimate
 
 
+def _beside(latents: Tensor, step: ReverseStep) -> Tensor:
+    """The step's timestep, (n,), where n latents are."""
+    return moved(step.timestep, latents.device).expand(len(latents))
+
+
 def _noise(like: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
-    return torch.stack([torch.randn(like.shape[1:], generator=generator) for generator in generators])
+    return moved(_drawn(like.shape[1:], generators), like.device)
+
+
+def _drawn(shape: Sequence[int], generators: Sequence[torch.Generator]) -> Tensor:
+    """On the host, (n, *shape)."""
+    return torch.stack([torch.randn(tuple(shape), generator=generator) for generator in generators])
 
 
 def grained_noise(like: Tensor, generators: Sequence[torch.Generator], grain: int) -> Tensor:
@@ -124,5 +139,5 @@ def grained_noise(like: Tensor, generators: Sequence[torch.Generator], grain: in
     line = torch.signal.windows.gaussian(4 * grain + 1, std=grain / 2)
     kernel = torch.outer(line, line)
     height, width = (side + 4 * grain for side in like.shape[-2:])
-    white = _noise(like.new_empty(1, 1, height, width), generators)
-    return functional.conv2d(white, (kernel / kernel.norm())[None, None]).expand_as(like)
+    grained = functional.conv2d(_drawn((1, height, width), generators), (kernel / kernel.norm())[None, None])
+    return moved(grained, like.device).expand_as(like)

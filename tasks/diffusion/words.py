@@ -12,6 +12,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from tasks.networks.device import moved
+
 WIDTH = 64
 _PADDING, _START = 0, 1
 _LEAST_TOKENS = 8
@@ -39,11 +41,12 @@ class WordEncoder(nn.Module):
         return [word for word in words_of(prompt) if word in self.index][: self.length - 1]
 
     def forward(self, prompts: Sequence[str]) -> Tensor:
-        rows = torch.full((len(prompts), self.length), _PADDING, device=self.word.weight.device)
-        for row, prompt in zip(rows, prompts, strict=True):
-            ids = [_START, *(self.index[word] for word in self.known(prompt))]
-            row[: len(ids)] = torch.tensor(ids)
-        return self.word(rows) + self.position.weight
+        rows = torch.tensor([self._ids(prompt) for prompt in prompts], dtype=torch.long).view(len(prompts), self.length)
+        return self.word(moved(rows, self.word.weight.device)) + self.position.weight
+
+    def _ids(self, prompt: str) -> list[int]:
+        ids = [_START, *(self.index[word] for word in self.known(prompt))]
+        return ids + [_PADDING] * (self.length - len(ids))
 
     def place_of(self, prompt: str, word: str) -> list[int]:
         """The tokens that stand for the words of `word`, where they are known and in the prompt."""

@@ -7,17 +7,20 @@ are of `NETWORK` and not to be set beside published ones. The last state is kept
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 
 from tasks.contracts import DefectoryError, Image
 from tasks.evaluation.contracts import Arm
 from tasks.evaluation_params import EvaluateParams
+from tasks.networks.device import HOST, device_of, moved
 from tasks.progress import Report
 from tasks.seeds import derive, numpy_generator
 from tasks.weights import efficientnet_lite0
@@ -32,7 +35,7 @@ class Model:
     types: tuple[str, ...]
 
 
-def fit(arm: Arm, params: EvaluateParams, seed: int, report: Report) -> Model:
+def fit(arm: Arm, params: EvaluateParams, seed: int, device: torch.device, report: Report) -> Model:
     """Fine-tune all layers for `classifier.steps`, types in equal shares. Raises DefectoryError for fewer than two."""
     wanted = params.classifier
     types = tuple(sorted({example.defect_type for example in arm.defects}))
@@ -44,12 +47,14 @@ def fit(arm: Arm, params: EvaluateParams, seed: int, report: Report) -> Model:
     network = efficientnet_lite0().requires_grad_(True)
     features = network.get_submodule("_fc").get_parameter("weight").shape[1]
     network._fc = nn.Linear(features, len(types))
-    network.train()
+    network.train().to(device)
     optimiser = torch.optim.Adam(network.parameters(), lr=wanted.learning_rate)
     for step in range(1, wanted.steps + 1):
         labels = generator.integers(len(types), size=wanted.batch_size)
         images = [pools[label][generator.integers(len(pools[label]))] for label in labels]
-        loss = functional.cross_entropy(network(_tensor(images)), torch.from_numpy(labels))
+        batch, truth = moved((_tensor(images), torch.from_numpy(labels)), device)
+        with _DrawnOnHost():
+            loss = functional.cross_entropy(network(batch), truth)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -60,12 +65,34 @@ def fit(arm: Arm, params: EvaluateParams, seed: int, report: Report) -> Model:
 @torch.inference_mode()
 def predict(model: Model, images: Sequence[Image]) -> list[str]:
     """The most likely type of each image, which does not depend on the images beside it."""
+    device = device_of(model.network)
     found: list[str] = []
     for start in range(0, len(images), _BATCH):
         batch = list(images[start : start + _BATCH])
-        logits = model.network(_tensor(batch + batch[-1:] * (_BATCH - len(batch))))[: len(batch)]
-        found += [model.types[int(label)] for label in logits.argmax(dim=1)]
+        filled = _tensor(batch + batch[-1:] * (_BATCH - len(batch)))
+        logits = model.network(moved(filled, device))[: len(batch)]
+        found += [model.types[label] for label in logits.argmax(dim=1).tolist()]
     return found
+
+
+class _DrawnOnHost(TorchFunctionMode):
+    """While it lasts, what `torch.rand` draws is drawn on the host and moved.
+
+    The network asks for it where its images are, to leave blocks out at random.
+    """
+
+    def __torch_function__(
+        self,
+        function: Callable[..., Any],
+        types: Any,
+        arguments: Sequence[Any] = (),
+        options: Mapping[str, Any] | None = None,
+    ) -> Any:
+        given = dict(options or {})
+        if function is not torch.rand:
+            return function(*arguments, **given)
+        device = given.pop("device", HOST)
+        return moved(torch.rand(*arguments, **given, device=HOST), device)
 
 
 def _tensor(images: Sequence[Image]) -> Tensor:

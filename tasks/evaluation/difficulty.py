@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.stats import ks_2samp, wasserstein_distance
 from sklearn.metrics import roc_auc_score
@@ -89,11 +90,11 @@ def _verdict(easier: float) -> str:
 
 
 def difficulties_of(
-    arms: Sequence[Arm], photographs: Photographs, params: EvaluateParams, report: Report
+    arms: Sequence[Arm], photographs: Photographs, params: EvaluateParams, device: torch.device, report: Report
 ) -> Iterator[Difficulty]:
     """Of each arm, by one memory bank. Raises DefectoryError for fewer than three normal images."""
     remembered, held_out = hold_out(photographs.normals)
-    bank = memory_bank.fit(Arm("difficulty", "floor", remembered, ()), params, 0, report)
+    bank = memory_bank.fit(Arm("difficulty", "floor", remembered, ()), params, 0, device, report)
     normal, real = _scores(bank, held_out), _scores(bank, photographs.defects)
     unknown = {example.example_id for example in held_out}
     for arm in arms:

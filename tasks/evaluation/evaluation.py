@@ -13,6 +13,7 @@ from itertools import groupby
 from pathlib import Path
 
 import PIL.Image
+import torch
 
 from tasks.evaluation import localiser, memory_bank, probe
 from tasks.evaluation.arms import arms_of
@@ -68,6 +69,7 @@ def evaluate(
     suspected: Sequence[Leak],
     params: EvaluateParams,
     folder: Path,
+    device: torch.device,
     report: Report,
 ) -> Evaluation:
     """Evaluate synthetic examples against one another and the real ones; `folder` keeps the detectors' scores.
@@ -79,7 +81,9 @@ def evaluate(
     confounds = tuple(find_confounds(arms, test))
     reasons = [found.sentence for found in confounds if found.refuses]
     trained = [TRAINED[tier] for tier in sorted(set(params.tiers) & set(TRAINED)) if metrics]
-    results = {name: list(_results(arms, (name, module), test, params, folder, report)) for name, module in trained}
+    results = {
+        name: list(_results(arms, (name, module), test, params, folder, device, report)) for name, module in trained
+    }
     verdicts = [judge([result.figures for result in found], reasons) for found in results.values()]
     made = [arm for arm in arms if arm.role in ("ours", "single", "baseline")]
     return Evaluation(
@@ -90,10 +94,10 @@ def evaluate(
         limitations,
         tuple(leak for leak in suspected if leak.test_id in {example.example_id for example in test.examples}),
         confounds,
-        tuple(difficulties_of(made, photographs, params, report)) if 0 in params.tiers else (),
-        tuple(likenesses_of(made, photographs.defects)) if 0 in params.tiers else (),
+        tuple(difficulties_of(made, photographs, params, device, report)) if 0 in params.tiers else (),
+        tuple(likenesses_of(made, photographs.defects, device)) if 0 in params.tiers else (),
         tuple(result.figures for found in results.values() for result in found),
-        tuple(accuracies_of(arms, test, params, report)),
+        tuple(accuracies_of(arms, test, params, device, report)),
         tuple(verdict for verdict in verdicts if verdict),
         {name: _sheet(category, name, test, found) for name, found in results.items()},
     )
@@ -112,6 +116,7 @@ def _results(
     test: TestSet,
     params: EvaluateParams,
     folder: Path,
+    device: torch.device,
     report: Report,
 ) -> Iterator[_Result]:
     """Of each arm wanted, by the detector of its kind: without defects there is nothing to train on."""
@@ -121,7 +126,9 @@ def _results(
             continue
         parts = list(group)
         detector = trained if parts[0].defects else (FLOOR, memory_bank)
-        scored = [score_arm(parts, test, detector, params, seed, folder, report) for seed in range(params.seeds)]
+        scored = [
+            score_arm(parts, test, detector, params, seed, folder, device, report) for seed in range(params.seeds)
+        ]
         defects = max(len(part.defects) for part in parts)
         yield _Result(figures_of(name, parts[0].role, detector[0], defects, scored, test, params), scored[0])
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
@@ -25,7 +27,14 @@ _ROUNDS = 1000
 """Of the optimiser, at most."""
 
 
-def fit(arm: Arm, params: EvaluateParams, seed: int) -> Pipeline:
+@dataclass(frozen=True)
+class Model:
+    pipeline: Pipeline
+    device: torch.device
+    """Where features are computed."""
+
+
+def fit(arm: Arm, params: EvaluateParams, seed: int, device: torch.device) -> Model:
     """Train on the arm's defects; types weigh the same. Raises DefectoryError for fewer than two types."""
     types = [example.defect_type for example in arm.defects]
     if len(set(types)) < 2:
@@ -33,13 +42,14 @@ def fit(arm: Arm, params: EvaluateParams, seed: int) -> Pipeline:
             f"arm {arm.name}: types are told apart where there are two or more, got {sorted(set(types))}"
         )
     regression = LogisticRegression(C=params.probe.regularisation, max_iter=_ROUNDS)
-    model = Pipeline([("scale", StandardScaler()), ("regression", regression)])
-    return model.fit(_rows(arm.defects), types, regression__sample_weight=balanced(arm.defects))
+    pipeline = Pipeline([("scale", StandardScaler()), ("regression", regression)])
+    pipeline.fit(_rows(arm.defects, device), types, regression__sample_weight=balanced(arm.defects))
+    return Model(pipeline, device)
 
 
-def predict(model: Pipeline, examples: Sequence[Example]) -> list[str]:
+def predict(model: Model, examples: Sequence[Example]) -> list[str]:
     """The most likely type of each example, one of those trained on."""
-    return [str(found) for found in model.predict(_rows(examples))]
+    return [str(found) for found in model.pipeline.predict(_rows(examples, model.device))]
 
 
 def balanced(examples: Sequence[Example]) -> NDArray[np.float64]:
@@ -50,5 +60,5 @@ def balanced(examples: Sequence[Example]) -> NDArray[np.float64]:
     return np.array([len(kinds) / (len(origins) * origins[kind[0]] * counts[kind]) for kind in kinds])
 
 
-def _rows(examples: Sequence[Example]) -> NDArray[np.float32]:
-    return np.stack([pooled(example.image, example.mask) for example in examples])
+def _rows(examples: Sequence[Example], device: torch.device) -> NDArray[np.float32]:
+    return np.stack([pooled(example.image, example.mask, device) for example in examples])

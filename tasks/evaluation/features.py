@@ -23,6 +23,7 @@ from torch.nn import functional
 
 from tasks.contracts import DefectoryError, Image, Mask
 from tasks.lite0 import block_outputs
+from tasks.networks.device import HOST
 
 CHANNELS = 152
 _BLOCKS = (4, 10)
@@ -39,7 +40,7 @@ Cells = NDArray[np.float32]
 
 
 class FeatureCache:
-    """Cells by the bytes of their image, in float16; those unused for longest make room."""
+    """Cells by the bytes of their image and the device, in float16; those unused for longest make room."""
 
     def __init__(self, limit: int = 2**30) -> None:
         """`limit` in bytes; the default holds 3,400 images of 128 pixels or more."""
@@ -50,12 +51,12 @@ class FeatureCache:
     def __len__(self) -> int:
         return len(self._kept)
 
-    def cells(self, image: Image) -> Cells:
+    def cells(self, image: Image, device: torch.device = HOST) -> Cells:
         """The image's cells, rounded to float16 whether they were kept or not."""
-        key = hashlib.sha256(repr(image.shape).encode() + image.tobytes()).digest()
+        key = hashlib.sha256(repr((image.shape, str(device))).encode() + image.tobytes()).digest()
         found = self._kept.pop(key, None)
         if found is None:
-            found = _computed(image)
+            found = _computed(image, device)
             self.held += found.nbytes
         self._kept[key] = found
         while self.held > self.limit:
@@ -66,25 +67,25 @@ class FeatureCache:
 _CACHE = FeatureCache()
 
 
-def cells_of(image: Image) -> Cells:
+def cells_of(image: Image, device: torch.device = HOST) -> Cells:
     """Cells (rows, columns, 152) of one image, which depend on nothing else; 8 pixels of the enlarged image a side.
 
     Raises DefectoryError for an image that is not square or whose side is no multiple of 32.
     """
-    return _CACHE.cells(image)
+    return _CACHE.cells(image, device)
 
 
-def _computed(image: Image) -> NDArray[np.float16]:
+def _computed(image: Image, device: torch.device) -> NDArray[np.float16]:
     side = image.shape[0]
     if image.shape != (side, side, 3) or side % _MULTIPLE:
         raise DefectoryError(
             f"an image of shape {image.shape} to take features of; expected (side, side, 3) with a side that is a "
             f"multiple of {_MULTIPLE}: set evaluate.image_size to one"
         )
-    fine, coarse = block_outputs(image, min(2 * side, _LARGEST), _BLOCKS)
+    fine, coarse = block_outputs(image, min(2 * side, _LARGEST), _BLOCKS, device)
     raised = functional.interpolate(coarse, size=fine.shape[-2:], mode="bilinear")
-    joined: NDArray[np.float16] = torch.cat([fine, raised], dim=1)[0].permute(1, 2, 0).half().numpy()
-    return np.ascontiguousarray(joined)
+    joined = torch.cat([fine, raised], dim=1)[0].permute(1, 2, 0).half()
+    return np.ascontiguousarray(joined.to(HOST).numpy())
 
 
 def grid_of(side: int) -> int:
@@ -106,16 +107,16 @@ def coverage(mask: Mask) -> NDArray[np.float64]:
     return np.asarray(block_reduce(mask.astype(np.float64), len(mask) // grid_of(len(mask)), np.mean))
 
 
-def pooled(image: Image, mask: Mask | None = None) -> NDArray[np.float32]:
+def pooled(image: Image, mask: Mask | None = None, device: torch.device = HOST) -> NDArray[np.float32]:
     """(152,): the mean cell, weighted by how much of it the mask covers; of the whole image without a mask."""
-    cells = cells_of(image).reshape(-1, CHANNELS)
+    cells = cells_of(image, device).reshape(-1, CHANNELS)
     weights = None if mask is None or not mask.any() else coverage(mask).ravel()
     return np.asarray(np.average(cells, axis=0, weights=weights), dtype=np.float32)
 
 
-def pooled_of(images: Sequence[Image]) -> NDArray[np.float32]:
+def pooled_of(images: Sequence[Image], device: torch.device = HOST) -> NDArray[np.float32]:
     """(n, 152): the mean cell of each image."""
-    return np.stack([pooled(image) for image in images])
+    return np.stack([pooled(image, device=device) for image in images])
 
 
 def to_map(scores: NDArray[np.floating], side: int) -> NDArray[np.float32]:

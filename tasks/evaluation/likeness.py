@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from tasks.evaluation.contracts import Arm, Example
 from tasks.quality.distribution import Features, features_of, kid_name, kid_of
@@ -36,28 +37,28 @@ class Likeness:
         return kid_name(NETWORK), f"ic_lpips_{PROTOCOLS[PROTOCOL].network}_{PROTOCOL}"
 
 
-def likenesses_of(arms: Sequence[Arm], real: Sequence[Example]) -> Iterator[Likeness]:
+def likenesses_of(arms: Sequence[Arm], real: Sequence[Example], device: torch.device) -> Iterator[Likeness]:
     """Of each arm, to the real train defects."""
-    features = _features(real) if len(real) >= _FEWEST else None
+    features = _features(real, device) if len(real) >= _FEWEST else None
     for arm in arms:
         enough = features is not None and len(arm.defects) >= _FEWEST
         yield Likeness(
             arm.name,
-            kid_of(_features(arm.defects), features, seed=0) if features is not None and enough else None,
-            _diversity(arm.defects, real),
+            kid_of(_features(arm.defects, device), features, seed=0) if features is not None and enough else None,
+            _diversity(arm.defects, real, device),
         )
 
 
-def _features(examples: Sequence[Example]) -> Features:
-    return features_of([example.image for example in examples], NETWORK)
+def _features(examples: Sequence[Example], device: torch.device) -> Features:
+    return features_of([example.image for example in examples], NETWORK, device)
 
 
-def _diversity(synthetic: Sequence[Example], real: Sequence[Example]) -> float | None:
+def _diversity(synthetic: Sequence[Example], real: Sequence[Example], device: torch.device) -> float | None:
     values = []
     for defect_type in sorted({example.defect_type for example in real}):
         ones, others = (
             [example.image for example in side if example.defect_type == defect_type] for side in (synthetic, real)
         )
-        values.append(ic_lpips(ones, others, PROTOCOLS[PROTOCOL]).value if ones else float("nan"))
+        values.append(ic_lpips(ones, others, PROTOCOLS[PROTOCOL], device=device).value if ones else float("nan"))
     known = [value for value in values if np.isfinite(value)]
     return float(np.mean(known)) if known else None

@@ -20,6 +20,7 @@ from torchvision.ops import sigmoid_focal_loss
 from tasks.contracts import DefectoryError, Image
 from tasks.evaluation.contracts import Arm, Example, Scored
 from tasks.evaluation_params import EvaluateParams, LocaliserParams
+from tasks.networks.device import HOST, device_of, moved
 from tasks.progress import Report
 from tasks.seeds import derive, numpy_generator
 
@@ -56,19 +57,20 @@ class SegmentationUNet(nn.Module):
         return self.head(features)[:, 0]
 
 
-def fit(arm: Arm, params: EvaluateParams, seed: int, report: Report) -> SegmentationUNet:
+def fit(arm: Arm, params: EvaluateParams, seed: int, device: torch.device, report: Report) -> SegmentationUNet:
     """Train on the arm for `localiser.steps`. Raises DefectoryError where it has no normal or no defective image."""
     wanted = params.localiser
     _check(arm)
     torch.manual_seed(derive(seed, "localiser weights"))
     network = SegmentationUNet(wanted.width).to(memory_format=torch.channels_last)
-    network.apply(_initialise)
+    network.apply(_initialise).to(device)
     optimiser = torch.optim.Adam(network.parameters(), lr=wanted.learning_rate)
     milestones = [int(share * wanted.steps) for share in _DECAYS]
     schedule = torch.optim.lr_scheduler.MultiStepLR(optimiser, milestones, gamma=0.2)
     network.train()
-    for step, (images, masks) in enumerate(_batches(arm, wanted, seed), start=1):
-        with torch.autocast("cpu", torch.bfloat16, enabled=wanted.precision == "bfloat16"):
+    for step, batch in enumerate(_batches(arm, wanted, seed), start=1):
+        images, masks = moved(batch, device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=wanted.precision == "bfloat16"):
             logits = network(images)
         # Without alpha this is the focal loss of a softmax over two classes; gamma is 2 in either.
         loss = sigmoid_focal_loss(logits.float(), masks, alpha=-1, gamma=2, reduction="mean")
@@ -83,11 +85,12 @@ def fit(arm: Arm, params: EvaluateParams, seed: int, report: Report) -> Segmenta
 @torch.inference_mode()
 def score(model: SegmentationUNet, images: Sequence[Image]) -> Scored:
     """Log-odds of a defect by pixel; an image's score is the largest value of their local mean."""
-    maps = torch.cat([model(batch)[:count] for batch, count in _full_batches(images)])
+    device = device_of(model)
+    maps = torch.cat([model(moved(batch, device))[:count] for batch, count in _full_batches(images)])
     window = max(1, round(_POOLED * maps.shape[-1])) // 2 * 2 + 1
     probability = maps.sigmoid()[:, None]
     pooled = functional.avg_pool2d(probability, window, stride=1, padding=window // 2, count_include_pad=False)
-    return Scored(maps.numpy(), pooled.amax(dim=(1, 2, 3)).numpy())
+    return Scored(maps.to(HOST).numpy(), pooled.amax(dim=(1, 2, 3)).to(HOST).numpy())
 
 
 def _batches(arm: Arm, params: LocaliserParams, seed: int) -> Iterator[tuple[Tensor, Tensor]]:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from sklearn.metrics import pairwise_distances_argmin
 from sklearn.neighbors import NearestNeighbors
@@ -21,6 +22,7 @@ from tasks.contracts import DefectoryError, Image
 from tasks.evaluation.contracts import Arm, Scored
 from tasks.evaluation.features import CHANNELS, cells_of, grid_of, neighbourhoods, to_map
 from tasks.evaluation_params import EvaluateParams
+from tasks.networks.device import HOST
 from tasks.progress import Report
 from tasks.seeds import derive, numpy_generator
 
@@ -40,30 +42,32 @@ Rows = NDArray[np.float32]
 class MemoryBank:
     cells: Rows
     """(cells, 152)."""
+    device: torch.device = HOST
+    """Where features are computed."""
 
 
-def fit(arm: Arm, params: EvaluateParams, seed: int, report: Report) -> MemoryBank:
+def fit(arm: Arm, params: EvaluateParams, seed: int, device: torch.device, report: Report) -> MemoryBank:
     """Remember the arm's normal images. Raises DefectoryError where it has none."""
     if not arm.normals:
         raise DefectoryError(f"arm {arm.name!r} has no normal image to remember; give it normals of the train split")
     generator = numpy_generator(derive(seed, "memory bank"))
-    cells = np.concatenate(list(_candidates(arm, generator, report)))
+    cells = np.concatenate(list(_candidates(arm, generator, device, report)))
     if len(cells) > _WHOLE:
         chosen, _ = greedy_coreset(cells, _CORESET, generator)
         cells = cells[chosen]
-    return MemoryBank(cells)
+    return MemoryBank(cells, device)
 
 
-def _candidates(arm: Arm, generator: np.random.Generator, report: Report) -> Iterator[Rows]:
+def _candidates(arm: Arm, generator: np.random.Generator, device: torch.device, report: Report) -> Iterator[Rows]:
     share = max(1, _CANDIDATES // len(arm.normals))
     for number, example in enumerate(arm.normals):
-        cells = _rows(example.image)
+        cells = _rows(example.image, device)
         yield cells[np.sort(generator.permutation(len(cells))[:share])]
         report(f"memory bank of {arm.name}", number + 1, len(arm.normals))
 
 
-def _rows(image: Image) -> Rows:
-    return neighbourhoods(cells_of(image)).reshape(-1, CHANNELS)
+def _rows(image: Image, device: torch.device) -> Rows:
+    return neighbourhoods(cells_of(image, device)).reshape(-1, CHANNELS)
 
 
 def greedy_coreset(
@@ -96,7 +100,7 @@ def score(model: MemoryBank, images: Sequence[Image]) -> Scored:
 
 def _distances(model: MemoryBank, image: Image) -> NDArray[np.float32]:
     """(rows, columns) of one image; by subtraction, so that a cell of the bank is exactly 0 from itself."""
-    rows = _rows(image)
+    rows = _rows(image, model.device)
     nearest = model.cells[pairwise_distances_argmin(rows, model.cells)]
     return np.linalg.norm(rows - nearest, axis=1).reshape(grid_of(len(image)), -1)
 

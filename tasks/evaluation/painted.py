@@ -11,20 +11,20 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
+import torch
 
-from tasks.contracts import DefectoryError, Image, Place, Verdict
+from tasks.contracts import Image, Place, Verdict
 from tasks.evaluation.contracts import Example
 from tasks.evaluation.examples import synthetic
+from tasks.generation.line import Line, make, masks
 from tasks.inputs.store import Inputs
-from tasks.masks.draw import draw_mask
-from tasks.masks.learned import all_references
 from tasks.params import Params
 from tasks.plan import plan_samples
 from tasks.progress import Report
 from tasks.quality.scores import Scorer, Scores
 from tasks.quality.select import select
 from tasks.shards.ledger import ACCEPTED
-from tasks.synthesis.portfolio import Portfolio, fit_systems
+from tasks.synthesis.portfolio import fit_systems
 
 BASELINES = ("cutpaste", "crop_paste", "draem")
 """What anybody can have in milliseconds an image: systems without a network."""
@@ -44,38 +44,23 @@ def as_many(params: Params) -> Params:
     return params.model_copy(update={"dataset": dataset})
 
 
-def draw_places(inputs: Inputs, params: Params, models: Path) -> list[Place]:
-    """The places of all planned samples for which a mask can be drawn."""
-    references = all_references(inputs, models)
-    places = []
-    for spec in plan_samples(params, inputs):
-        clean = inputs.by_id(spec.clean_id)
-        try:
-            places.append(Place(spec, clean, draw_mask(spec, clean, references, params.masks)))
-        except DefectoryError:
-            continue  # the ledger of a release names it; an arm goes without
-    return places
-
-
 def painted_by(
-    name: str, inputs: Inputs, params: Params, models: Path, scorer: Scorer, report: Report
+    name: str, inputs: Inputs, params: Params, models: Path, scorer: Scorer, device: torch.device, report: Report
 ) -> dict[str, tuple[Example, ...]]:
     """By category, the accepted ones of `evaluate.samples` planned samples, whose origin is `name`.
 
     Fits the systems first where needed.
     """
     wanted = as_many(params)
-    fit_systems(inputs, wanted, models, report)
-    portfolio = Portfolio(inputs, wanted, models)
-    places = draw_places(inputs, wanted, models)
+    fit_systems(inputs, wanted, models, device, report)
+    line = Line(wanted, inputs, models, device, scorer)
+    places = masks(line, plan_samples(wanted, inputs)).places  # a release's ledger names failures; an arm goes without
     images: list[Image] = []
     scores: list[Scores] = []
     for start in range(0, len(places), _SHARD):
-        part = places[start : start + _SHARD]
-        made = portfolio.finish(part, portfolio.paint(part))
-        cleans, masks = [place.clean.image for place in part], [place.mask for place in part]
-        scores += scorer.score(made, cleans, masks, params.adapt.feather)
-        images += made
+        made = make(line, places[start : start + _SHARD])
+        images += made.finished.images
+        scores += made.scores
         report(f"painting {name}", len(images), len(places))
     return _accepted(name, places, images, scores, params)
 

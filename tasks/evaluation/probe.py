@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
@@ -19,6 +20,7 @@ from tasks.contracts import DefectoryError, Image, Mask
 from tasks.evaluation.contracts import Arm, Example, Scored
 from tasks.evaluation.features import CHANNELS, Cells, cells_of, coverage, grid_of, neighbourhoods, to_map
 from tasks.evaluation_params import EvaluateParams
+from tasks.networks.device import HOST
 from tasks.progress import Report
 from tasks.seeds import derive, numpy_generator
 
@@ -42,9 +44,11 @@ class LinearProbe:
     direction: NDArray[np.float64]
     """(304,)."""
     offset: float
+    device: torch.device = HOST
+    """Where features are computed."""
 
 
-def fit(arm: Arm, params: EvaluateParams, seed: int, report: Report) -> LinearProbe:
+def fit(arm: Arm, params: EvaluateParams, seed: int, device: torch.device, report: Report) -> LinearProbe:
     """Train on cells drawn from the arm, origins of defects in equal shares and weighing as much together as normals.
 
     Raises DefectoryError where the arm has no normal image, no defect, or a defect without a mask.
@@ -59,10 +63,11 @@ def fit(arm: Arm, params: EvaluateParams, seed: int, report: Report) -> LinearPr
     rows, members = [], []
     for number, (example, group, taken) in enumerate(zip(examples, groups, chosen, strict=True)):
         if taken.any():
-            rows.append(described(example.image)[taken])
+            rows.append(described(example.image, device)[taken])
             members.append(group[taken])
         report(f"probe of {arm.name}", number + 1, len(examples))
-    return _trained(np.concatenate(rows), np.concatenate(members), params.probe.regularisation)
+    direction, offset = _trained(np.concatenate(rows), np.concatenate(members), params.probe.regularisation)
+    return LinearProbe(direction, offset, device)
 
 
 def check_masks(arm: Arm) -> None:
@@ -81,9 +86,9 @@ def check_masks(arm: Arm) -> None:
         )
 
 
-def described(image: Image) -> Cells:
+def described(image: Image, device: torch.device = HOST) -> Cells:
     """(rows, columns, 304): each cell's features and the means of its neighbourhood."""
-    cells = cells_of(image)
+    cells = cells_of(image, device)
     return np.concatenate([cells, neighbourhoods(cells)], axis=-1)
 
 
@@ -122,12 +127,13 @@ def draw(groups: Sequence[Labels], most: Sequence[int], generator: np.random.Gen
     return [part.reshape(group.shape) for part, group in zip(np.split(chosen, ends), groups, strict=True)]
 
 
-def _trained(rows: NDArray[np.float32], groups: Labels, regularisation: float) -> LinearProbe:
+def _trained(rows: NDArray[np.float32], groups: Labels, regularisation: float) -> tuple[NDArray[np.float64], float]:
+    """Direction and offset of a `LinearProbe`."""
     scaler = StandardScaler().fit(rows)
     regression = LogisticRegression(C=regularisation, max_iter=_ROUNDS)
     regression.fit(scaler.transform(rows), groups > 0, sample_weight=balanced(groups))
     direction = regression.coef_[0].astype(np.float64) / scaler.scale_
-    return LinearProbe(direction, float(regression.intercept_[0] - direction @ scaler.mean_))
+    return direction, float(regression.intercept_[0] - direction @ scaler.mean_)
 
 
 def balanced(groups: Labels) -> NDArray[np.float64]:
@@ -147,5 +153,5 @@ def score(model: LinearProbe, images: Sequence[Image]) -> Scored:
 
 
 def _map(model: LinearProbe, image: Image) -> NDArray[np.float32]:
-    odds = described(image).reshape(-1, 2 * CHANNELS) @ model.direction + model.offset
+    odds = described(image, model.device).reshape(-1, 2 * CHANNELS) @ model.direction + model.offset
     return to_map(odds.reshape(grid_of(len(image)), -1), len(image))

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from tasks.evaluation.contracts import Arm, Detector, Example, Scored, TestSet
 from tasks.evaluation_params import EvaluateParams
@@ -31,6 +32,7 @@ def score_arm(
     params: EvaluateParams,
     seed: int,
     folder: Path,
+    device: torch.device,
     report: Report,
 ) -> Scored:
     """The scores of all test images by an arm, trained from `seed`; `detector` is its name and itself."""
@@ -41,7 +43,7 @@ def score_arm(
         key = _key(part, test, name, params, seed)
         kept = _read(file, key)
         if kept is None:
-            _write(file, key, module.score(module.fit(part, params, seed, report), test.images))
+            _write(file, key, module.score(module.fit(part, params, seed, device, report), test.images))
             kept = _read(file, key)
             assert kept is not None
         scored.append(kept)

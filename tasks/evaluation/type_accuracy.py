@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
@@ -30,7 +31,9 @@ class TypeAccuracy:
     macro_f1: NDArray[np.float64]
 
 
-def accuracies_of(arms: Sequence[Arm], test: TestSet, params: EvaluateParams, report: Report) -> Iterator[TypeAccuracy]:
+def accuracies_of(
+    arms: Sequence[Arm], test: TestSet, params: EvaluateParams, device: torch.device, report: Report
+) -> Iterator[TypeAccuracy]:
     """Of every arm with two defect types or more that has seen no test image, by the tiers asked for."""
     tested = [example for example in test.examples if example.defective]
     if len({example.defect_type for example in tested}) < 2:
@@ -40,14 +43,16 @@ def accuracies_of(arms: Sequence[Arm], test: TestSet, params: EvaluateParams, re
             if tier == 2 and not params.classifier.takes(arm.name):
                 continue
             if len({example.defect_type for example in arm.defects}) > 1 and arm.unseen is None:
-                yield _accuracy(arm, tier, tested, params, report)
+                yield _accuracy(arm, tier, tested, params, device, report)
 
 
-def _accuracy(arm: Arm, tier: int, tested: Sequence[Example], params: EvaluateParams, report: Report) -> TypeAccuracy:
+def _accuracy(
+    arm: Arm, tier: int, tested: Sequence[Example], params: EvaluateParams, device: torch.device, report: Report
+) -> TypeAccuracy:
     true = [example.defect_type for example in tested]
     rows = []
     for seed in range(params.seeds):
-        found = _predicted(arm, tier, tested, params, seed, report)
+        found = _predicted(arm, tier, tested, params, seed, device, report)
         labels = sorted(set(true))
         macro = f1_score(true, found, average="macro", labels=labels, zero_division=0.0)
         rows.append((accuracy_score(true, found), balanced_accuracy_score(true, found), macro))
@@ -56,9 +61,15 @@ def _accuracy(arm: Arm, tier: int, tested: Sequence[Example], params: EvaluatePa
 
 
 def _predicted(
-    arm: Arm, tier: int, tested: Sequence[Example], params: EvaluateParams, seed: int, report: Report
+    arm: Arm,
+    tier: int,
+    tested: Sequence[Example],
+    params: EvaluateParams,
+    seed: int,
+    device: torch.device,
+    report: Report,
 ) -> list[str]:
     if tier == 1:
-        return feature_classifier.predict(feature_classifier.fit(arm, params, seed), tested)
-    model = classifier.fit(arm, params, seed, report)
+        return feature_classifier.predict(feature_classifier.fit(arm, params, seed, device), tested)
+    model = classifier.fit(arm, params, seed, device, report)
     return classifier.predict(model, [example.image for example in tested])

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.cluster.vq import kmeans2, vq
@@ -23,6 +24,7 @@ from skimage.transform import resize
 from tasks.contracts import Image, Mask
 from tasks.inputs.foreground import or_whole, solid
 from tasks.lite0 import block_outputs
+from tasks.networks.device import HOST
 from tasks.seeds import derive, numpy_generator
 
 _BLOCK = 2
@@ -51,14 +53,16 @@ class CellClassifier:
 
     direction: NDArray[np.float64]
     threshold: float
+    device: torch.device = HOST
+    """Where the features are computed."""
 
 
-def learn_cells(cleans: Sequence[Image]) -> CellClassifier | None:
+def learn_cells(cleans: Sequence[Image], device: torch.device = HOST) -> CellClassifier | None:
     """Learn from clean photographs of one category, (size, size, 3) each; None where no background can be told.
 
     Deterministic. Raises DefectoryError where the network's weights are missing.
     """
-    cells = np.stack([features_of(clean) for clean in cleans])
+    cells = np.stack([features_of(clean, device) for clean in cleans])
     mean, scale = cells.mean(axis=(0, 1, 2)), cells.std(axis=(0, 1, 2)) + 1e-6
     scaled = (cells - mean) / scale
     background = background_cells(clusters_of(scaled))
@@ -66,22 +70,22 @@ def learn_cells(cleans: Sequence[Image]) -> CellClassifier | None:
         return None
     direction, threshold = linear_discriminant(scaled[~background], scaled[background])
     direction = direction / scale
-    return CellClassifier(direction, threshold + float(mean @ direction))
+    return CellClassifier(direction, threshold + float(mean @ direction), device)
 
 
 def find_by_cells(image: Image, model: CellClassifier | None) -> Mask:
     """The object's mask in one photograph (size, size, 3): without holes, all True where it cannot be told."""
     if model is None:
         return np.ones(image.shape[:2], dtype=bool)
-    score = features_of(image) @ model.direction - model.threshold
+    score = features_of(image, model.device) @ model.direction - model.threshold
     fine = resize(score, image.shape[:2], order=1, mode="edge")
     return or_whole(solid(ndimage.gaussian_filter(fine, len(image) * _SMOOTHING) <= 0))
 
 
-def features_of(image: Image) -> Cells:
+def features_of(image: Image, device: torch.device = HOST) -> Cells:
     """Cells (80, 80, 24) of one photograph."""
-    (cells,) = block_outputs(image, _SIDE, (_BLOCK,))
-    return np.ascontiguousarray(cells[0].permute(1, 2, 0).numpy())
+    (cells,) = block_outputs(image, _SIDE, (_BLOCK,), device)
+    return np.ascontiguousarray(cells[0].permute(1, 2, 0).to(HOST).numpy())
 
 
 def clusters_of(cells: Cells) -> NDArray[np.int32]:

@@ -22,6 +22,7 @@ from torchmetrics.image.kid import KernelInceptionDistance
 from torchvision.models.feature_extraction import create_feature_extractor
 
 from tasks.contracts import DefectoryError, Image
+from tasks.networks.device import HOST
 from tasks.quality.inception import EfficientNetLite0
 from tasks.seeds import derive
 from tasks.weights import inception_v3
@@ -112,14 +113,14 @@ class _Given(nn.Module):
 
 
 @torch.inference_mode()
-def features_of(images: Sequence[Image], network: str) -> Features:
+def features_of(images: Sequence[Image], network: str, device: torch.device = HOST) -> Features:
     """Features (n, length) of uint8 images of any size; each goes through the network by itself.
 
     Raises DefectoryError for an unknown network, and where its weights are missing.
     """
-    trunk = _trunk(network)
-    rows = [trunk(torch.from_numpy(image.copy()).permute(2, 0, 1)[None]).flatten() for image in images]
-    return np.asarray(torch.stack(rows).numpy(), dtype=np.float32)
+    trunk = _trunk(network, device)
+    rows = [trunk(torch.from_numpy(image.copy()).to(device).permute(2, 0, 1)[None]).flatten() for image in images]
+    return np.asarray(torch.stack(rows).cpu().numpy(), dtype=np.float32)
 
 
 class _InceptionPool(nn.Module):
@@ -141,7 +142,7 @@ class _Lite0Pool(nn.Module):
 
 
 @cache
-def _trunk(network: str) -> nn.Module:
+def _trunk(network: str, device: torch.device) -> nn.Module:
     if network not in NETWORKS:
         raise DefectoryError(f"no network {network!r} to take features of; expected one of {', '.join(NETWORKS)}")
-    return (_Lite0Pool() if network == "efficientnet_lite0" else _InceptionPool()).eval()
+    return (_Lite0Pool() if network == "efficientnet_lite0" else _InceptionPool()).eval().to(device)

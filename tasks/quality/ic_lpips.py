@@ -16,9 +16,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from tasks.contracts import DefectoryError, Image
+from tasks.networks.device import HOST
 from tasks.quality.lpips_matrix import MEMORY, FeatureRows, cross_lpips, pairwise_lpips
 from tasks.quality.perceptual import Network, shared_lpips
 from tasks.seeds import derive, numpy_generator
@@ -57,7 +59,12 @@ class ICLPIPS:
 
 
 def ic_lpips(
-    generated: Sequence[Image], real: Sequence[Image], protocol: Protocol, seed: int = 0, memory: int = MEMORY
+    generated: Sequence[Image],
+    real: Sequence[Image],
+    protocol: Protocol,
+    seed: int = 0,
+    memory: int = MEMORY,
+    device: torch.device = HOST,
 ) -> ICLPIPS:
     """IC-LPIPS of the generated images of one defect type, around its real training images; all of one size.
 
@@ -66,7 +73,7 @@ def ic_lpips(
     """
     if not len(real):
         raise DefectoryError("IC-LPIPS clusters around real images and got none; give the train split's defects")
-    network = shared_lpips(protocol.network)
+    network = shared_lpips(protocol.network, device)
     rows = FeatureRows(network, generated, memory)
     nearest = cross_lpips(rows, FeatureRows(network, real, memory)).argmin(axis=1)
     clusters = [np.flatnonzero(nearest == number) for number in range(len(real))]

@@ -13,6 +13,7 @@ from scipy.special import log_softmax
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tasks.networks.device import HOST
 from tasks.quality.inception_stream import InceptionScore, predictions_of
 from tasks.weights import efficientnet_lite0, inception_v3
 
@@ -90,6 +91,6 @@ def inception_score(logits: NDArray, splits: int, seed: int) -> tuple[float, flo
     return score.result()
 
 
-def load_classifier(name: str, device: torch.device | str) -> nn.Module:
+def load_classifier(name: str, device: torch.device = HOST) -> nn.Module:
     """The named network, in evaluation mode. Raises DefectoryError where its weights are missing."""
     return CLASSIFIERS[name]().eval().to(device)

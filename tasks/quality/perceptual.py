@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tasks.networks.device import HOST
 from tasks.weights import alexnet_lpips_weights, vgg16_lpips_weights
 
 Network = Literal["alexnet", "vgg16"]
@@ -112,6 +113,6 @@ def lpips_map(first: list[Tensor], second: list[Tensor], size: tuple[int, int]) 
 
 
 @cache
-def shared_lpips(network: Network = "alexnet") -> LPIPS:
-    """One network a process: building it costs more than using it."""
-    return LPIPS(network)
+def shared_lpips(network: Network = "alexnet", device: torch.device = HOST) -> LPIPS:
+    """One network a process and device: building it costs more than using it."""
+    return LPIPS(network).to(device)

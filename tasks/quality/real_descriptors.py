@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from tasks.contracts import TRAIN, Image
 from tasks.inputs.store import Inputs
+from tasks.networks.device import HOST
 from tasks.products import is_made, mark_made
 from tasks.quality.descriptor import describe
 from tasks.quality.nearest_real import REAL_DESCRIPTORS, REAL_SCHEMA, made_from
@@ -25,7 +26,7 @@ from tasks.shards.encode import encode_table
 from tasks.shards.files import write_atomic
 
 
-def write_real_descriptors(inputs: Inputs, candidates: Path, device: torch.device | str = "cpu") -> None:
+def write_real_descriptors(inputs: Inputs, candidates: Path, device: torch.device = HOST) -> None:
     """Describe every image of the train split, unless these inputs have been described already.
 
     Raises DefectoryError where the network's weights are missing or the disk refuses.
@@ -49,7 +50,7 @@ def write_real_descriptors(inputs: Inputs, candidates: Path, device: torch.devic
 
 
 @torch.inference_mode()
-def _describe(images: Sequence[Image], device: torch.device | str) -> list[NDArray[np.float16]]:
+def _describe(images: Sequence[Image], device: torch.device) -> list[NDArray[np.float16]]:
     """One descriptor an image, from batches like those that candidates are scored in."""
     network = LPIPS().to(device)
     found: list[NDArray[np.float16]] = []

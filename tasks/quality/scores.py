@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tasks.contracts import DefectoryError, Image, Mask
+from tasks.networks.device import HOST
 from tasks.params import ScoreParams
 from tasks.quality.descriptor import describe
 from tasks.quality.effective import change, distance_to, effective_mask, max_where, mean_where, within
@@ -60,9 +61,9 @@ class _Perceived:
 class Scorer:
     """Holds the networks; build one a process. Raises DefectoryError where weights are missing."""
 
-    def __init__(self, params: ScoreParams, device: torch.device | str = "cpu") -> None:
+    def __init__(self, params: ScoreParams, device: torch.device = HOST) -> None:
         self._params = params
-        self._device = torch.device(device)
+        self._device = device
         self._lpips = LPIPS().to(self._device)
         self._classifier = load_classifier(params.classifier, self._device)
 

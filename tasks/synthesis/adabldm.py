@@ -22,9 +22,11 @@ from tasks.diffusion.codec import Codec
 from tasks.diffusion.codec_training import to_tensor
 from tasks.diffusion.denoiser import Denoiser
 from tasks.diffusion.labels import LabelTable
+from tasks.diffusion.pretrained import prompt_of
 from tasks.diffusion.sampler import Edit, paint_latents
 from tasks.inputs.store import Inputs
 from tasks.masks.trimap import trimap
+from tasks.networks.device import moved
 from tasks.params import Params
 from tasks.progress import Report
 from tasks.seeds import derive, torch_generator
@@ -39,17 +41,17 @@ class Model:
     table: LabelTable
 
 
-def fit(inputs: Inputs, params: Params, workdir: Path, report: Report) -> None:
+def fit(inputs: Inputs, params: Params, workdir: Path, device: torch.device, report: Report) -> None:
     """Fine-tune the codec on the train split, make pseudo-masks where labels are per image, train the denoiser."""
-    fitting.fit_codec(inputs, params, workdir, report)
+    fitting.fit_codec(inputs, params, workdir, device, report)
     fitting.fit_pseudo_masks(inputs, params, workdir, report)
-    fitting.fit_denoiser(inputs, params, workdir, report)
+    fitting.fit_denoiser(inputs, params, workdir, device, report)
 
 
-def load(inputs: Inputs, params: Params, workdir: Path) -> Model:
-    codec = fitting.load_fitted_codec(params, workdir)
+def load(inputs: Inputs, params: Params, workdir: Path, device: torch.device) -> Model:
+    codec = fitting.load_fitted_codec(params, workdir, device)
     table = fitting.label_table(inputs)
-    denoiser, schedule = fitting.load_fitted_denoiser(codec, table, params, workdir)
+    denoiser, schedule = fitting.load_fitted_denoiser(codec, table, params, workdir, device)
     return Model(codec, denoiser, schedule, table)
 
 
@@ -59,7 +61,8 @@ def paint(model: Model, places: Sequence[Place], params: Params) -> Painted:
     for batch, count in full_batches(places, params.paint.batch_size):
         edit = _edit(model, batch)
         latents.append(paint_latents(model.denoiser, model.codec, model.schedule, edit, params.adabldm)[:count])
-    return Painted(torch.cat(latents), model.codec)
+    prompts = [prompt_of(params.paint.prompt, place.spec.category, place.spec.defect_type) for place in places]
+    return Painted(torch.cat(latents), model.codec, prompts=prompts)
 
 
 def _edit(model: Model, places: Sequence[Place]) -> Edit:
@@ -70,7 +73,7 @@ def _edit(model: Model, places: Sequence[Place]) -> Edit:
     shape = (model.codec.latent_channels, side, side)
     noise = [torch.randn(shape, generator=torch_generator(derive(place.spec.seed, "paint"))) for place in places]
     trimaps = [torch.from_numpy(trimap(place.mask, place.clean.foreground)) for place in places]
-    return Edit(
+    asked = Edit(
         cleans=to_tensor([place.clean.image for place in places]),
         masks=mask_tensor([place.mask for place in places]),
         trimaps=torch.stack(trimaps).unsqueeze(1).float(),
@@ -79,3 +82,4 @@ def _edit(model: Model, places: Sequence[Place]) -> Edit:
         strengths=torch.tensor([place.spec.strength for place in places]),
         noise=torch.stack(noise),
     )
+    return moved(asked, model.codec.device)

@@ -31,6 +31,7 @@ from tasks.diffusion.text_backbone import Hole, TextBackbone
 from tasks.diffusion.text_image import TextImage
 from tasks.diffusion.text_image_training import fit_text_image, load_text_image
 from tasks.inputs.store import Inputs
+from tasks.networks.device import moved
 from tasks.params import Params
 from tasks.progress import Report
 from tasks.seeds import derive, torch_generator
@@ -47,22 +48,23 @@ class Model:
     descriptions: Descriptions
 
 
-def fit(inputs: Inputs, params: Params, workdir: Path, report: Report) -> None:
+def fit(inputs: Inputs, params: Params, workdir: Path, device: torch.device, report: Report) -> None:
     """Write down the descriptions, and train what of codec, backbone and text-image model is not pretrained."""
     descriptions = fit_descriptions(inputs, params.anomalyany.descriptions, workdir)
-    fitting.fit_codec(inputs, params, workdir, report)
+    fitting.fit_codec(inputs, params, workdir, device, report)
     fitting.fit_pseudo_masks(inputs, params, workdir, report)
-    fitting.fit_backbone(inputs, params, workdir, report)
-    fit_text_image(inputs, params, descriptions, workdir, report)
+    fitting.fit_backbone(inputs, params, workdir, device, report)
+    fit_text_image(inputs, params, descriptions, workdir, device, report)
 
 
-def load(inputs: Inputs, params: Params, workdir: Path) -> Model:
+def load(inputs: Inputs, params: Params, workdir: Path, device: torch.device) -> Model:
     """Raises DefectoryError, too, for a defect type whose name the backbone does not know."""
     descriptions = load_descriptions(workdir)
-    backbone, schedule, codec = fitting.load_fitted_backbone(inputs, params, workdir)
+    backbone, schedule, codec = fitting.load_fitted_backbone(inputs, params, workdir, device)
     types = [(category, kind) for category, kinds in descriptions.items() for kind in kinds if kind != CLEAN]
     words_in(backbone, [prompt_of(params.backbone.prompt, *pair) for pair in types], [_name(kind) for _, kind in types])
-    return Model(backbone, schedule, codec, load_text_image(inputs, params, descriptions, workdir), descriptions)
+    text_image = load_text_image(inputs, params, descriptions, workdir, device)
+    return Model(backbone, schedule, codec, text_image, descriptions)
 
 
 def paint(model: Model, places: Sequence[Place], params: Params) -> Painted:
@@ -72,7 +74,8 @@ def paint(model: Model, places: Sequence[Place], params: Params) -> Painted:
     for batch, count in full_batches(places, params.paint.batch_size):
         *_, last = painter.steps(edit_of(model, batch, params))
         latents.append(last[:count])
-    return Painted(torch.cat(latents), model.codec)
+    prompts = [prompt_of(params.backbone.prompt, place.spec.category, place.spec.defect_type) for place in places]
+    return Painted(torch.cat(latents), model.codec, prompts=prompts)
 
 
 @torch.no_grad()
@@ -82,7 +85,7 @@ def edit_of(model: Model, places: Sequence[Place], params: Params) -> Edit:
     prompts = [prompt_of(params.backbone.prompt, *pair) for pair in kinds]
     cleans = [prompt_of(params.backbone.prompt, category, CLEAN) for category, _ in kinds]
     descriptions = [model.descriptions[category][kind] for category, kind in kinds]
-    masks = mask_tensor([place.mask for place in places])
+    masks = mask_tensor([place.mask for place in places], model.codec.device)
     chain = _chain(model, places, masks, params.anomalyany.steps)
     return Edit(
         chain=chain,
@@ -97,12 +100,12 @@ def edit_of(model: Model, places: Sequence[Place], params: Params) -> Edit:
 
 
 def _chain(model: Model, places: Sequence[Place], masks: Tensor, steps: int) -> Chain:
-    images = to_tensor([place.clean.image for place in places])
-    with torch.autocast("cpu", torch.bfloat16):
+    images = to_tensor([place.clean.image for place in places], masks.device)
+    with torch.autocast(images.device.type, torch.bfloat16):
         clean = model.codec.encode(images).float()
     noise = [torch.randn(clean.shape[1:], generator=torch_generator(derive(p.spec.seed, "paint"))) for p in places]
-    strengths = torch.tensor([place.spec.strength for place in places])
-    return Chain(model.schedule, clean, cells_of(masks), torch.stack(noise), strengths, steps)
+    strengths = torch.tensor([place.spec.strength for place in places], device=masks.device)
+    return Chain(model.schedule, clean, cells_of(masks), moved(torch.stack(noise), masks.device), strengths, steps)
 
 
 def _name(defect_type: str) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from diffusers import DDPMScheduler
 
-from tasks.contracts import Place
+from tasks.contracts import CLEAN, Place
 from tasks.diffusion import fitting
 from tasks.diffusion.anomaly_embedding import AnomalyDenoiser
 from tasks.diffusion.blended_sampling import Scene, paint_blended
@@ -24,7 +24,9 @@ from tasks.diffusion.codec import Codec
 from tasks.diffusion.codec_training import to_tensor
 from tasks.diffusion.embedding_training import fit_embedding, load_embedding
 from tasks.diffusion.labels import LabelTable
+from tasks.diffusion.pretrained import prompt_of
 from tasks.inputs.store import Inputs
+from tasks.networks.device import moved
 from tasks.params import Params
 from tasks.progress import Report
 from tasks.seeds import derive, torch_generator
@@ -39,16 +41,16 @@ class Model:
     table: LabelTable
 
 
-def fit(inputs: Inputs, params: Params, workdir: Path, report: Report) -> None:
+def fit(inputs: Inputs, params: Params, workdir: Path, device: torch.device, report: Report) -> None:
     """Make what is not there yet: codec, pseudo-masks where labels are per image, backbone; then the embedding."""
-    fitting.fit_codec(inputs, params, workdir, report)
+    fitting.fit_codec(inputs, params, workdir, device, report)
     fitting.fit_pseudo_masks(inputs, params, workdir, report)
-    fitting.fit_backbone(inputs, params, workdir, report)
-    fit_embedding(inputs, params, workdir, report)
+    fitting.fit_backbone(inputs, params, workdir, device, report)
+    fit_embedding(inputs, params, workdir, device, report)
 
 
-def load(inputs: Inputs, params: Params, workdir: Path) -> Model:
-    denoiser, schedule, codec = load_embedding(inputs, params, workdir)
+def load(inputs: Inputs, params: Params, workdir: Path, device: torch.device) -> Model:
+    denoiser, schedule, codec = load_embedding(inputs, params, workdir, device)
     return Model(codec, denoiser, schedule, fitting.label_table(inputs))
 
 
@@ -58,20 +60,23 @@ def paint(model: Model, places: Sequence[Place], params: Params) -> Painted:
     for batch, count in full_batches(places, params.paint.batch_size):
         scene = _scene(model, batch)
         latents.append(paint_blended(model.denoiser, model.schedule, scene, params.anomalydiffusion)[:count])
-    return Painted(torch.cat(latents), model.codec)
+    # The words are the clean image's; what the defect is, the embedding says.
+    prompts = [prompt_of(params.backbone.prompt, place.spec.category, CLEAN) for place in places]
+    return Painted(torch.cat(latents), model.codec, prompts=prompts)
 
 
 def _scene(model: Model, places: Sequence[Place]) -> Scene:
-    images = to_tensor([place.clean.image for place in places])
+    images = to_tensor([place.clean.image for place in places], model.codec.device)
     with torch.no_grad(), torch.autocast(images.device.type, torch.bfloat16):
         cleans = model.codec.encode(images).float()
     shape = cleans.shape[1:]
     noise = [torch.randn(shape, generator=torch_generator(derive(place.spec.seed, "paint"))) for place in places]
     labels = [model.table.index(place.spec.category, place.spec.defect_type) for place in places]
-    return Scene(
+    scene = Scene(
         cleans=cleans,
         masks=mask_tensor([place.mask for place in places]),
         labels=torch.tensor(labels),
         strengths=torch.tensor([place.spec.strength for place in places]),
         noise=torch.stack(noise),
     )
+    return moved(scene, model.codec.device)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.transform import warp
@@ -55,7 +56,7 @@ class Model:
     """By category and image id."""
 
 
-def fit(inputs: Inputs, params: Params, workdir: Path, report: Report) -> None:
+def fit(inputs: Inputs, params: Params, workdir: Path, device: torch.device, report: Report) -> None:
     """Make pseudo-masks where labels are per image. Raises DefectoryError for a category without a defect."""
     for category in inputs.categories:
         if not inputs.defects(category, TRAIN):
@@ -66,7 +67,7 @@ def fit(inputs: Inputs, params: Params, workdir: Path, report: Report) -> None:
     fitting.fit_pseudo_masks(inputs, params, workdir, report)
 
 
-def load(inputs: Inputs, params: Params, workdir: Path) -> Model:
+def load(inputs: Inputs, params: Params, workdir: Path, device: torch.device) -> Model:
     """Raises DefectoryError for a category without a defect whose place is known."""
     cuts: dict[str, dict[str, Cut]] = {category: {} for category in inputs.categories}
     for reference in references_of(inputs, read_references(workdir / PSEUDO_MASKS)):

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import PIL.Image
+import torch
 from numpy.random import Generator
 from PIL import ImageEnhance, ImageOps
 
@@ -41,12 +42,12 @@ class Model:
     """Encoded square pictures."""
 
 
-def fit(inputs: Inputs, params: Params, workdir: Path, report: Report) -> None:
+def fit(inputs: Inputs, params: Params, workdir: Path, device: torch.device, report: Report) -> None:
     """Collect the textures. Raises DefectoryError for a folder without a picture."""
     fit_textures(params.draem.textures, params.dataset.image_size, params.inputs.max_pixels, workdir, report)
 
 
-def load(inputs: Inputs, params: Params, workdir: Path) -> Model:
+def load(inputs: Inputs, params: Params, workdir: Path, device: torch.device) -> Model:
     return Model(load_textures(workdir))
 
 

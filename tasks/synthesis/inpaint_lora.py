@@ -28,11 +28,12 @@ from tasks.diffusion.hole_sampler import Draw, Filling, fill
 from tasks.diffusion.labels import LabelTable
 from tasks.diffusion.low_fidelity import LOOKS_NAMES, Looks, distances_inside, select
 from tasks.diffusion.low_rank import LowRankBackbone
-from tasks.diffusion.resumable import train_product
+from tasks.diffusion.pretrained import prompt_of
 from tasks.diffusion.schedule import sampling_schedule
 from tasks.diffusion.training import Pool, encode_pool
 from tasks.inputs.store import Inputs
 from tasks.masks.pseudo_store import PSEUDO_MASKS
+from tasks.networks.device import moved
 from tasks.params import Params, fingerprint
 from tasks.products import file_sha256, is_made
 from tasks.progress import Report
@@ -40,6 +41,7 @@ from tasks.seeds import derive, torch_generator
 from tasks.synthesis import crop_paste
 from tasks.synthesis.protocol import Painted, full_batches
 from tasks.system_params import InpaintLoraParams
+from tasks.training.loop import train_product
 
 ADAPTERS = "inpaint_lora.safetensors"
 
@@ -55,36 +57,37 @@ class Model:
     """The real defects that exemplars are pasted from."""
 
 
-def fit(inputs: Inputs, params: Params, workdir: Path, report: Report) -> None:
+def fit(inputs: Inputs, params: Params, workdir: Path, device: torch.device, report: Report) -> None:
     """Fit codec, pseudo-masks and backbone, then train one set of adapters and a token for each label."""
-    fitting.fit_codec(inputs, params, workdir, report)
+    fitting.fit_codec(inputs, params, workdir, device, report)
     fitting.fit_pseudo_masks(inputs, params, workdir, report)
-    fitting.fit_backbone(inputs, params, workdir, report)
+    fitting.fit_backbone(inputs, params, workdir, device, report)
     target, made_from = workdir / ADAPTERS, _made_from(inputs, params, workdir)
     if is_made(target, made_from):
         return
-    network, schedule, codec = _untrained(inputs, params, workdir)
+    network, schedule, codec = _untrained(inputs, params, workdir, device)
     table = fitting.label_table(inputs)
     defective = torch.tensor([defect_type != CLEAN for _, defect_type in table.pairs])
-    trainer = DefectFillTrainer(network, schedule, params.inpaint_lora.training, defective, _seed(params))
     pool = _pool(inputs, params, workdir, codec, report)
+    trainer = DefectFillTrainer(network, schedule, pool, params.inpaint_lora.training, defective, _seed(params))
     looks = Looks.of_pool(pool, len(table)).state()
     train_product(
-        trainer, pool, target, made_from, "training the painter", report, lambda: {**network.trained_state(), **looks}
+        trainer, target, made_from, "training the painter", report, lambda: {**network.trained_state(), **looks}
     )
 
 
-def load(inputs: Inputs, params: Params, workdir: Path) -> Model:
+def load(inputs: Inputs, params: Params, workdir: Path, device: torch.device) -> Model:
     path = workdir / ADAPTERS
     weights = read_safetensors(path)
-    network, schedule, codec = _untrained(inputs, params, workdir)
+    network, schedule, codec = _untrained(inputs, params, workdir, device)
     own = network.trained_state()
     if weights.keys() != {*own, *LOOKS_NAMES} or any(weights[name].shape != own[name].shape for name in own):
         raise DefectoryError(f"{path}: made for another backbone or rank; run `defectory run` to train again")
     network.load_state_dict({name: weights[name] for name in own}, strict=False)
     network.fuse()
-    cuts = crop_paste.load(inputs, params, workdir)
-    return Model(codec, network, schedule, fitting.label_table(inputs), Looks.from_state(weights), cuts)
+    cuts = crop_paste.load(inputs, params, workdir, device)
+    looks = moved(Looks.from_state(weights), device)
+    return Model(codec, network, schedule, fitting.label_table(inputs), looks, cuts)
 
 
 def paint(model: Model, places: Sequence[Place], params: Params) -> Painted:
@@ -95,12 +98,13 @@ def paint(model: Model, places: Sequence[Place], params: Params) -> Painted:
         exemplars.append(started_from[:count])
         latents.append(_paint_batch(model, batch, started_from, params)[:count])
     followed = torch.cat(exemplars) if params.inpaint_lora.start < 1 else None
-    return Painted(torch.cat(latents), model.codec, exemplars=followed)
+    prompts = [prompt_of(params.backbone.prompt, place.spec.category, place.spec.defect_type) for place in places]
+    return Painted(torch.cat(latents), model.codec, exemplars=followed, prompts=prompts)
 
 
 def _paint_batch(model: Model, places: Sequence[Place], exemplars: Tensor, params: Params) -> Tensor:
     own = params.inpaint_lora
-    cleans = to_tensor([place.clean.image for place in places])
+    cleans = to_tensor([place.clean.image for place in places], exemplars.device)
     filling = filling_of(model, places, cleans, exemplars, own.start)
     sampler = sampling_schedule(model.schedule, own.scheduler, own.steps)
     candidates, distances, strangeness = [], [], []
@@ -111,7 +115,7 @@ def _paint_batch(model: Model, places: Sequence[Place], exemplars: Tensor, param
         distances.append(distances_inside(decode_plain(model.codec, latents), cleans, filling.masks))
         strangeness.append(model.looks.strangeness(latents, filling.masks, filling.defect_labels))
     chosen = select(torch.stack(distances), torch.stack(strangeness))
-    return torch.stack(candidates)[chosen, torch.arange(len(places))]
+    return torch.stack(candidates)[chosen, torch.arange(len(places), device=chosen.device)]
 
 
 def _exemplars(model: Model, places: Sequence[Place], params: Params) -> Tensor:
@@ -119,7 +123,7 @@ def _exemplars(model: Model, places: Sequence[Place], params: Params) -> Tensor:
     covering = [replace(place, spec=replace(place.spec, strength=1.0)) for place in places]
     images = crop_paste.paint(model.cuts, covering, params).images
     assert images is not None
-    return images
+    return images.to(model.codec.device)
 
 
 def filling_of(model: Model, places: Sequence[Place], cleans: Tensor, exemplars: Tensor, start: float) -> Filling:
@@ -131,7 +135,7 @@ def filling_of(model: Model, places: Sequence[Place], cleans: Tensor, exemplars:
     with torch.no_grad(), torch.autocast(cleans.device.type, torch.bfloat16):
         clean_latents = model.codec.encode(cleans).float()
         exemplar_latents = model.codec.encode(exemplars).float()
-    return Filling(
+    asked = Filling(
         clean_latents=clean_latents,
         masks=mask_tensor([place.mask for place in places]),
         defect_labels=labels([place.spec.defect_type for place in places]),
@@ -140,6 +144,7 @@ def filling_of(model: Model, places: Sequence[Place], cleans: Tensor, exemplars:
         exemplars=exemplar_latents,
         start=start,
     )
+    return moved(asked, cleans.device)
 
 
 def draw_of(model: Model, places: Sequence[Place], filling: Filling, number: int, params: InpaintLoraParams) -> Draw:
@@ -148,14 +153,17 @@ def draw_of(model: Model, places: Sequence[Place], filling: Filling, number: int
     shape, words = filling.clean_latents.shape[1:], model.network.disturbance_shape
     noise = torch.stack([torch.randn(shape, generator=generator) for generator in generators])
     disturbance = torch.stack([torch.randn(words, generator=generator) for generator in generators])
-    return Draw(noise, params.training.prompt_noise * disturbance)
+    return moved(Draw(noise, params.training.prompt_noise * disturbance), model.codec.device)
 
 
-def _untrained(inputs: Inputs, params: Params, workdir: Path) -> tuple[LowRankBackbone, DDPMScheduler, Codec]:
-    backbone, schedule, codec = fitting.load_fitted_backbone(inputs, params, workdir)
+def _untrained(
+    inputs: Inputs, params: Params, workdir: Path, device: torch.device
+) -> tuple[LowRankBackbone, DDPMScheduler, Codec]:
+    backbone, schedule, codec = fitting.load_fitted_backbone(inputs, params, workdir, device)
     training = params.inpaint_lora.training
     table = fitting.label_table(inputs)
-    return LowRankBackbone(backbone, table, training.rank, training.convolutions, _seed(params)), schedule, codec
+    network = LowRankBackbone(backbone, table, training.rank, training.convolutions, _seed(params))
+    return network.to(device), schedule, codec
 
 
 def _pool(inputs: Inputs, params: Params, workdir: Path, codec: Codec, report: Report) -> Pool:

@@ -7,6 +7,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import cast
 
+import torch
+
 from tasks.contracts import DefectoryError, ReferenceMask
 from tasks.fitted import used_systems
 from tasks.inputs.store import Inputs
@@ -20,12 +22,12 @@ GENERATORS = {
     "textual_inversion": "tasks.diffusion.mask_inversion",
     "vq_transformer": "tasks.tokens.mask_prior",
 }
-"""By `masks.learned_by`, the module whose `generate_masks(inputs, params, workdir, report)` makes the bank."""
+"""By `masks.learned_by`, the module whose `generate_masks(inputs, params, workdir, device, report)` makes the bank."""
 
-_Generate = Callable[[Inputs, Params, Path, Report], list[ReferenceMask]]
+_Generate = Callable[[Inputs, Params, Path, torch.device, Report], list[ReferenceMask]]
 
 
-def fit_learned_masks(inputs: Inputs, params: Params, workdir: Path, report: Report) -> None:
+def fit_learned_masks(inputs: Inputs, params: Params, workdir: Path, device: torch.device, report: Report) -> None:
     """Make the bank, unless no system draws from it or it is made already.
 
     Raises DefectoryError where there is not one real mask or pseudo-mask to learn from.
@@ -41,7 +43,7 @@ def fit_learned_masks(inputs: Inputs, params: Params, workdir: Path, report: Rep
     if is_made(target, made_from):
         return
     generate = cast(_Generate, import_module(GENERATORS[params.masks.learned_by]).generate_masks)
-    masks = generate(inputs, params, workdir, report)
+    masks = generate(inputs, params, workdir, device, report)
     if not masks:
         raise DefectoryError(
             "masks.sources: 'learned' has a share, but the train split has no real mask and no pseudo-mask to learn "

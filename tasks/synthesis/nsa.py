@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import PIL.Image
+import torch
 from numpy.random import Generator
 from scipy import ndimage
 
@@ -45,11 +46,11 @@ class Model:
     """Of the train split, by category."""
 
 
-def fit(inputs: Inputs, params: Params, workdir: Path, report: Report) -> None:
+def fit(inputs: Inputs, params: Params, workdir: Path, device: torch.device, report: Report) -> None:
     """There is nothing to fit."""
 
 
-def load(inputs: Inputs, params: Params, workdir: Path) -> Model:
+def load(inputs: Inputs, params: Params, workdir: Path, device: torch.device) -> Model:
     return Model({category: inputs.clean(category, TRAIN) for category in inputs.categories})
 
 

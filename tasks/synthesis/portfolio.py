@@ -7,7 +7,7 @@ adaptation of the decoder, the real patches, and the paste.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,18 +44,22 @@ class PaintedViews:
     windows: tuple[Window | None, ...]
     painted: Painted
 
+    def prompts(self) -> Iterator[tuple[int, str]]:
+        """By the number of its place, what the system was told of each."""
+        return zip(self.numbers, self.painted.prompts or [""] * len(self.numbers), strict=True)
+
 
 class Portfolio:
     """The fitted systems of a dataset. `sha256` is of everything in them that touches a sample's bytes."""
 
-    def __init__(self, inputs: Inputs, params: Params, workdir: Path) -> None:
+    def __init__(self, inputs: Inputs, params: Params, workdir: Path, device: torch.device) -> None:
         self.params = params
         self.sha256 = fitted_sha256(params, inputs, workdir)
         self._libraries = PatchLibraries(inputs, workdir, params.dataset.seed)
         self._members: dict[str, tuple[System, Any]] = {}
         for name in used_systems(params):
             system = system_named(name)
-            self._members[name] = system, system.load(inputs, params, workdir)
+            self._members[name] = system, system.load(inputs, params, workdir, device)
 
     def paint(self, places: Sequence[Place]) -> list[PaintedViews]:
         """Every place by its own system, small defects in a magnified view."""
@@ -104,11 +108,11 @@ class Portfolio:
         return self._libraries.of(codec, view.spec.category, view.spec.defect_type)
 
 
-def fit_systems(inputs: Inputs, params: Params, workdir: Path, report: Report) -> None:
+def fit_systems(inputs: Inputs, params: Params, workdir: Path, device: torch.device, report: Report) -> None:
     """Fit every system that `paint.systems` gives a share, and the mask generator that they draw from."""
     for name in used_systems(params):
-        system_named(name).fit(inputs, params, workdir, report)
-    fit_learned_masks(inputs, params, workdir, report)
+        system_named(name).fit(inputs, params, workdir, device, report)
+    fit_learned_masks(inputs, params, workdir, device, report)
     mark_fitted(params, inputs, workdir)
     remove_leftovers(workdir)
 
@@ -119,8 +123,10 @@ def decode(painted: Painted, places: Sequence[Place], params: AdaptParams) -> Te
         return painted.images
     assert painted.latents is not None
     assert painted.codec is not None
-    originals = to_tensor([place.clean.image for place in places])
-    return adapt(painted.codec, painted.latents, originals, mask_tensor([place.mask for place in places]), params)
+    device = painted.latents.device
+    originals = to_tensor([place.clean.image for place in places], device)
+    masks = mask_tensor([place.mask for place in places], device)
+    return adapt(painted.codec, painted.latents, originals, masks, params)
 
 
 def paste_all(images: Tensor, places: Sequence[Place], feather: int) -> list[Image]:

@@ -17,7 +17,7 @@ from tasks.params import Params
 from tasks.progress import Report
 
 if TYPE_CHECKING:  # the registry is read where neither torch nor diffusers is needed
-    from torch import Tensor
+    from torch import Tensor, device
 
     from tasks.diffusion.codec import Codec
 
@@ -34,16 +34,21 @@ class Painted:
     """(n, 3, height, width) in [-1, 1], real defects in the masks that the latents follow, where there are."""
     images: Tensor | None = None
     """(n, 3, height, width) in [-1, 1], of a system that paints pixels."""
+    prompts: Sequence[str] | None = None
+    """What the system was told in words, by place; None for one that reads no text."""
 
 
 class System(Protocol):
     """A synthesis system; a module with these functions is one."""
 
-    def fit(self, inputs: Inputs, params: Params, workdir: Path, report: Report) -> None:
+    def fit(self, inputs: Inputs, params: Params, workdir: Path, device: device, report: Report) -> None:
         """Train or fetch what the system needs into `workdir`. Resumable; what is there already is not made again."""
 
-    def load(self, inputs: Inputs, params: Params, workdir: Path) -> Any:
-        """The model that `fit` left. Raises DefectoryError where it has not finished."""
+    def load(self, inputs: Inputs, params: Params, workdir: Path, device: device) -> Any:
+        """The model that `fit` left, on the device, where it then paints.
+
+        Raises DefectoryError where it has not finished.
+        """
 
     def paint(self, model: Any, places: Sequence[Place], params: Params) -> Painted:
         """Paint a defect of each spec's type and strength on each clean image. All randomness is the specs' seeds'."""

@@ -29,6 +29,7 @@ from tasks.diffusion.codec import Codec
 from tasks.diffusion.codec_training import to_tensor
 from tasks.diffusion.variance import InflatedSampler, Randomness
 from tasks.inputs.store import Inputs
+from tasks.networks.device import device_of
 from tasks.params import Params
 from tasks.progress import Report
 from tasks.seeds import derive, numpy_generator, torch_generator
@@ -52,21 +53,21 @@ def in_pixels(params: Params) -> bool:
     return space == "pixel" or (space == "auto" and params.dataset.image_size <= _LARGEST_IN_PIXELS)
 
 
-def fit(inputs: Inputs, params: Params, workdir: Path, report: Report) -> None:
+def fit(inputs: Inputs, params: Params, workdir: Path, device: torch.device, report: Report) -> None:
     """Fine-tune the codec, where there is one, and train the diffusion model, both on the train split."""
     if not in_pixels(params):
-        fitting.fit_codec(inputs, params, workdir, report)
-    fit_clean_diffusion(inputs, params, _codec(params, workdir), workdir, report)
+        fitting.fit_codec(inputs, params, workdir, device, report)
+    fit_clean_diffusion(inputs, params, _codec(params, workdir, device), workdir, device, report)
 
 
-def load(inputs: Inputs, params: Params, workdir: Path) -> Model:
-    codec = _codec(params, workdir)
-    denoiser, schedule = load_clean_diffusion(inputs, params, codec, workdir)
+def load(inputs: Inputs, params: Params, workdir: Path, device: torch.device) -> Model:
+    codec = _codec(params, workdir, device)
+    denoiser, schedule = load_clean_diffusion(inputs, params, codec, workdir, device)
     return Model(codec, denoiser, schedule, inputs.categories)
 
 
-def _codec(params: Params, workdir: Path) -> Codec | None:
-    return None if in_pixels(params) else fitting.load_fitted_codec(params, workdir)
+def _codec(params: Params, workdir: Path, device: torch.device) -> Codec | None:
+    return None if in_pixels(params) else fitting.load_fitted_codec(params, workdir, device)
 
 
 def paint(model: Model, places: Sequence[Place], params: Params) -> Painted:
@@ -77,18 +78,19 @@ def paint(model: Model, places: Sequence[Place], params: Params) -> Painted:
 
 
 def _paint_batch(model: Model, places: Sequence[Place], params: Params) -> Tensor:
-    cleans = to_space(model.codec, to_tensor([place.clean.image for place in places]))
-    opacity = torch.tensor([_opacity(place, params.sdas.opacity) for place in places]).view(-1, 1, 1, 1)
+    device = device_of(model.denoiser)
+    cleans = to_space(model.codec, to_tensor([place.clean.image for place in places], device))
+    opacity = torch.tensor([_opacity(place, params.sdas.opacity) for place in places]).view(-1, 1, 1, 1).to(device)
     if model.codec is not None:
         # The decoder is adapted to the clean image around the mask; the paste itself is the line's, in pixels.
-        opacity = opacity * cells_of(mask_tensor([place.mask for place in places]))
+        opacity = opacity * cells_of(mask_tensor([place.mask for place in places], device))
     return blend(anomalous(model, places, cleans, params), cleans, opacity)
 
 
 def anomalous(model: Model, places: Sequence[Place], cleans: Tensor, params: Params) -> Tensor:
     """A for each place, (n, channels, h, w) in the model's space, as `cleans`."""
-    categories = torch.tensor([model.categories.index(place.clean.category) for place in places])
-    strengths = torch.tensor([place.spec.strength for place in places])
+    categories = torch.tensor([model.categories.index(place.clean.category) for place in places], device=cleans.device)
+    strengths = torch.tensor([place.spec.strength for place in places], device=cleans.device)
     randomness = Randomness(_generators(places, "sample"), _generators(places, "inflate"))
 
     def predict(noisy: Tensor, timesteps: Tensor) -> Tensor:

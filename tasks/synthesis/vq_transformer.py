@@ -22,6 +22,7 @@ from tasks.diffusion.blending import mask_tensor, to_images
 from tasks.diffusion.codec_training import to_tensor
 from tasks.diffusion.labels import LabelTable
 from tasks.inputs.store import Inputs
+from tasks.networks.device import device_of
 from tasks.params import Params
 from tasks.progress import Report
 from tasks.seeds import derive, torch_generator
@@ -43,15 +44,15 @@ class Model:
     """Tokens a side of a whole image."""
 
 
-def fit(inputs: Inputs, params: Params, workdir: Path, report: Report) -> None:
+def fit(inputs: Inputs, params: Params, workdir: Path, device: torch.device, report: Report) -> None:
     """Train the codebook, make pseudo-masks where labels are per image, train the prior."""
-    fit_image_codec(inputs, params, workdir, report)
+    fit_image_codec(inputs, params, workdir, device, report)
     fitting.fit_pseudo_masks(inputs, params, workdir, report)
-    fit_prior(inputs, params, workdir, report)
+    fit_prior(inputs, params, workdir, device, report)
 
 
-def load(inputs: Inputs, params: Params, workdir: Path) -> Model:
-    codec, table = load_fitted_image_codec(params, workdir), fitting.label_table(inputs)
+def load(inputs: Inputs, params: Params, workdir: Path, device: torch.device) -> Model:
+    codec, table = load_fitted_image_codec(params, workdir, device), fitting.label_table(inputs)
     prior = load_fitted_prior(codec, table, params, workdir)
     return Model(codec, prior, table, params.dataset.image_size // codec.factor)
 
@@ -63,12 +64,16 @@ def paint(model: Model, places: Sequence[Place], params: Params) -> Painted:
 
 def repaint_ids(model: Model, place: Place, params: VQTransformerParams) -> tuple[Tensor, Tensor]:
     """The ids (h, w) of the clean image, and the same with those that the mask meets drawn anew."""
-    ids = model.codec.encode(to_tensor([place.clean.image]))[0]
+    ids = _encode(model, place.clean.image)
     covers = cover_of(mask_tensor([place.mask]), model.codec.factor)[0]
     label, rival = (model.table.index(place.spec.category, name) for name in (place.spec.defect_type, CLEAN))
     wish = Wish(label, rival, place.spec.strength, params.temperature, params.top_k)
     generator = torch_generator(derive(place.spec.seed, "paint"))
     return ids, fill(model.prior, ids, covers > 0, covers, wish, generator)
+
+
+def _encode(model: Model, image: Image) -> Tensor:
+    return model.codec.encode(to_tensor([image], device_of(model.codec)))[0]
 
 
 def _paint(model: Model, place: Place, params: VQTransformerParams) -> Tensor:
@@ -90,7 +95,7 @@ def new_clean_images(model: Model, category: str, count: int, seed: int) -> list
 
 def in_mask_nll(model: Model, category: str, image: Image, mask: Mask) -> float:
     """Mean nats of the tokens that the mask meets under the clean label, given all others: low is normal."""
-    ids = model.codec.encode(to_tensor([image]))[0]
+    ids = _encode(model, image)
     covers = cover_of(mask_tensor([mask]), model.codec.factor)[0]
     label = model.table.index(category, CLEAN)
     nats = negative_log_likelihood(model.prior, ids, covers > 0, covers, label)

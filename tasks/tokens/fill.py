@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from tasks.networks.device import device_of, moved
 from tasks.tokens.grids import positions_of
 from tasks.tokens.order import reading_order
 from tasks.tokens.prior import Prior, Window
@@ -44,19 +45,21 @@ def fill(
 ) -> Tensor:
     """`ids` (h, w) with the cells of `free` (bool, h, w) drawn anew; `covers` (h, w) as `prior.cover_of` gives them.
 
+    `free` and `covers` are on the host, where windows are chosen; the result is where the prior is.
     `placed`: the grid is a whole image, in which parts have their places, and no view of one.
     """
-    noise = gumbel((*ids.shape, prior.codes), generator)
-    ids = ids.clone()
+    device = device_of(prior)
+    noise = moved(gumbel((*ids.shape, prior.codes), generator), device)
+    ids = ids.to(device, copy=True)
     for view in views_over(free, prior.window):
-        window = window_of(view, covers, [wish.label, wish.rival], placed)
+        window = moved(window_of(view, covers, [wish.label, wish.rival], placed), device)
         filled = _fill_view(prior, ids[view.part].flatten(), view, window, wish, noise[view.part].flatten(0, 1))
         ids[view.part] = filled.view(view.side, view.side)
     return ids
 
 
 def window_of(view: View, covers: Tensor, labels: list[int], placed: bool) -> Window:
-    """The view as the prior is told of it, once for each label."""
+    """The view as the prior is told of it, once for each label; on the host, as `covers` are."""
     count = len(labels)
     return Window(
         torch.tensor(labels),
@@ -71,11 +74,11 @@ def _fill_view(prior: Prior, ids: Tensor, view: View, window: Window, wish: Wish
     """`ids` (cells,) with the wanted cells drawn one after another; `noise` is (cells, codes)."""
     order, known = window.order[0], int(view.known.sum())
     last = known + int(view.wanted.sum()) - 1
-    ordered = ids[order].expand(2, -1).contiguous()
+    ordered, noise = ids[order].expand(2, -1).contiguous(), noise[order]
     logits, cache = prior.begin(ordered, known, window)
     for number in range(known, last + 1):
         choice = guided(logits[0], logits[1], wish.strength)
-        ordered[:, number] = draw(choice, wish.temperature, wish.top_k, noise[order[number]])
+        ordered[:, number] = draw(choice, wish.temperature, wish.top_k, noise[number])
         if number < last:
             logits = prior.go_on(ordered, number, window, cache)
     return ids.scatter(0, order, ordered[0])
@@ -95,5 +98,5 @@ def draw(logits: Tensor, temperature: float, top_k: int, noise: Tensor) -> Tenso
 
 
 def gumbel(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """Noise whose largest sum with logits is a draw from their softmax."""
+    """Noise whose largest sum with logits is a draw from their softmax; on the host, as the generator is."""
     return -torch.empty(shape).exponential_(generator=generator).log()

@@ -5,51 +5,43 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from tasks.contracts import CLEAN, TRAIN, Image
 from tasks.diffusion import fitting
-from tasks.diffusion.codec import read_safetensors, write_safetensors
+from tasks.diffusion.codec import read_safetensors
 from tasks.diffusion.composites import TrainingImage
 from tasks.diffusion.labels import LabelTable
-from tasks.diffusion.resumable import Examples, ResumableTrainer, train_product
 from tasks.inputs.store import Inputs
 from tasks.masks.pseudo_store import PSEUDO_MASKS
+from tasks.networks.device import device_of
 from tasks.params import Params, fingerprint
-from tasks.products import checkpoint_of, file_sha256, is_made, mark_made
+from tasks.products import file_sha256, is_made
 from tasks.progress import Report
 from tasks.seeds import derive
-from tasks.tokens import training_loop
 from tasks.tokens.grids import Grids, encode_grids
 from tasks.tokens.image_codec import EmbeddedImageCodec, ImageCodec, load_embedded, load_pretrained
 from tasks.tokens.prior import Prior
 from tasks.tokens.prior_training import PriorTrainer
 from tasks.tokens.vqgan_training import VQGANTraining
+from tasks.training.loop import train_product
 
 IMAGE_CODEC, PRIOR = "vq_codec.safetensors", "vq_prior.safetensors"
 
 
-def fit_image_codec(inputs: Inputs, params: Params, workdir: Path, report: Report) -> None:
+def fit_image_codec(inputs: Inputs, params: Params, workdir: Path, device: torch.device, report: Report) -> None:
     """Give the dataset's codec a codebook, trained on the train split; a pretrained VQModel is taken as it is."""
     target, block = workdir / IMAGE_CODEC, params.vq_transformer.codec
     if block.kind == "pretrained":
         return
-    fitting.fit_codec(inputs, params, workdir, report)
+    fitting.fit_codec(inputs, params, workdir, device, report)
     sources = [file_sha256(path) for path in (workdir / fitting.CODEC,) if path.is_file()]
     made_from = fingerprint("vq codec 1", block, params.codec, dataset_of(inputs, params), sources)
     if is_made(target, made_from):
         return
     seed = derive(params.dataset.seed, "vq codec")
-    codec = EmbeddedImageCodec(fitting.load_fitted_codec(params, workdir), block.codebook_size)
-    training_loop.train(
-        VQGANTraining(codec, _half_defective(inputs), block, seed),
-        block.steps,
-        block.checkpoint_every,
-        checkpoint_of(target),
-        made_from,
-        lambda done, steps: report("training the codebook", done, steps),
-    )
-    finish(codec, target, made_from)
+    codec = EmbeddedImageCodec(fitting.load_fitted_codec(params, workdir, device), block.codebook_size)
+    training = VQGANTraining(codec, _half_defective(inputs), block, seed)
+    train_product(training, target, made_from, "training the codebook", report, codec.state_dict)
 
 
 def _half_defective(inputs: Inputs) -> list[Image]:
@@ -60,15 +52,16 @@ def _half_defective(inputs: Inputs) -> list[Image]:
     return cleans + defects * max(1, len(cleans) // max(1, len(defects)))
 
 
-def load_fitted_image_codec(params: Params, workdir: Path) -> ImageCodec:
+def load_fitted_image_codec(params: Params, workdir: Path, device: torch.device) -> ImageCodec:
     """Raises DefectoryError where training has not finished, or no VQModel can be loaded."""
     block = params.vq_transformer.codec
     if block.kind == "pretrained":
-        return load_pretrained(block.path)
-    return load_embedded(fitting.load_fitted_codec(params, workdir), block.codebook_size, workdir / IMAGE_CODEC)
+        return load_pretrained(block.path, device)
+    codec = fitting.load_fitted_codec(params, workdir, device)
+    return load_embedded(codec, block.codebook_size, workdir / IMAGE_CODEC)
 
 
-def fit_prior(inputs: Inputs, params: Params, workdir: Path, report: Report) -> None:
+def fit_prior(inputs: Inputs, params: Params, workdir: Path, device: torch.device, report: Report) -> None:
     """Train the prior on composites, real defects and clean images, and on whole clean images."""
     target, block = workdir / PRIOR, params.vq_transformer.prior
     files = [file_sha256(path) for path in (workdir / IMAGE_CODEC, workdir / PSEUDO_MASKS) if path.is_file()]
@@ -84,15 +77,16 @@ def fit_prior(inputs: Inputs, params: Params, workdir: Path, report: Report) -> 
     if is_made(target, made_from):
         return
     seed, table = derive(params.dataset.seed, "vq prior"), fitting.label_table(inputs)
-    codec = load_fitted_image_codec(params, workdir)
+    codec = load_fitted_image_codec(params, workdir, device)
     grids = _grids(inputs, params, workdir, codec, table, seed, report)
     seed_torch(seed)
-    trainer = PriorTrainer(_new_prior(codec, table, params), block, seed)
-    train_to(target, made_from, trainer, grids, "training the prior", report)
+    prior = _new_prior(codec, table, params)
+    trainer = PriorTrainer(prior, grids, block, seed)
+    train_product(trainer, target, made_from, "training the prior", report, prior.state_dict)
 
 
 def load_fitted_prior(codec: ImageCodec, table: LabelTable, params: Params, workdir: Path) -> Prior:
-    """Raises DefectoryError where training has not finished."""
+    """Where the codec is. Raises DefectoryError where training has not finished."""
     prior = _new_prior(codec, table, params)
     prior.load_state_dict(read_safetensors(workdir / PRIOR))
     return prior.requires_grad_(False).eval()
@@ -101,7 +95,7 @@ def load_fitted_prior(codec: ImageCodec, table: LabelTable, params: Params, work
 def _new_prior(codec: ImageCodec, table: LabelTable, params: Params) -> Prior:
     block = params.vq_transformer.prior
     side = min(block.window, params.dataset.image_size // codec.factor)
-    return Prior(codec.codebook_size, len(table), settings=1, window=side, params=block)
+    return Prior(codec.codebook_size, len(table), settings=1, window=side, params=block).to(device_of(codec))
 
 
 def _grids(
@@ -112,20 +106,6 @@ def _grids(
     cleans = [image for category in inputs.categories for image in inputs.clean(category, TRAIN)]
     whole = [TrainingImage(c.image, c.foreground & False, c.foreground, c.category, CLEAN) for c in cleans]
     return encode_grids(codec, augmented, whole, table, lambda done, n: report("encoding training images", done, n))
-
-
-def train_to(
-    target: Path, made_from: str, trainer: ResumableTrainer[Examples], examples: Examples, what: str, report: Report
-) -> None:
-    """Train, from a checkpoint where there is one, write the averaged weights and declare them made."""
-    train_product(trainer, examples, target, made_from, what, report, trainer.network.state_dict)
-
-
-def finish(network: nn.Module, target: Path, made_from: str) -> None:
-    """Write a product and its marker; its checkpoint is then of no more use."""
-    write_safetensors(target, network.state_dict())
-    mark_made(target, made_from)
-    checkpoint_of(target).unlink(missing_ok=True)
 
 
 def dataset_of(inputs: Inputs, params: Params) -> list[str | int]:

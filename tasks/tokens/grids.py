@@ -12,6 +12,7 @@ from tasks.diffusion.blending import mask_tensor
 from tasks.diffusion.codec_training import to_tensor
 from tasks.diffusion.composites import TrainingImage
 from tasks.diffusion.labels import LabelTable
+from tasks.networks.device import HOST, device_of
 from tasks.progress import Progress
 from tasks.tokens.image_codec import ImageCodec
 from tasks.tokens.prior import cover_of
@@ -21,6 +22,8 @@ _ENCODE_BATCH = 16
 
 @dataclass(frozen=True)
 class Grids:
+    """On the host, where windows are drawn from them."""
+
     ids: Tensor
     """(n, h, w), int64."""
     covers: Tensor
@@ -33,12 +36,12 @@ class Grids:
 
 @torch.no_grad()
 def encode_ids(codec: ImageCodec, images: Sequence[TrainingImage], progress: Progress | None = None) -> Tensor:
-    """(n, h, w) ids."""
-    ids = []
+    """(n, h, w) ids, on the host."""
+    device, ids = device_of(codec), []
     for start in range(0, len(images), _ENCODE_BATCH):
-        batch = to_tensor([item.image for item in images[start : start + _ENCODE_BATCH]])
-        with torch.autocast(batch.device.type, torch.bfloat16):
-            ids.append(codec.encode(batch))
+        batch = to_tensor([item.image for item in images[start : start + _ENCODE_BATCH]], device)
+        with torch.autocast(device.type, torch.bfloat16):
+            ids.append(codec.encode(batch).to(HOST))
         if progress:
             progress(min(start + _ENCODE_BATCH, len(images)), len(images))
     return torch.cat(ids)

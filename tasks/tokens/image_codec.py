@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from tasks.contracts import DefectoryError
 from tasks.diffusion.codec import FACTOR, Codec, read_safetensors
+from tasks.networks.device import HOST, device_of
 from tasks.tokens.quantiser import Quantiser
 
 _DEPTH = 3.0
@@ -40,7 +41,7 @@ class ImageCodec(nn.Module, ABC):
 
 
 class EmbeddedImageCodec(ImageCodec):
-    """A codec whose latents are quantised."""
+    """A codec whose latents are quantised; it stands where the codec does."""
 
     factor = FACTOR
 
@@ -48,7 +49,7 @@ class EmbeddedImageCodec(ImageCodec):
         super().__init__()
         self.codec = codec
         self.codebook_size = codebook_size
-        self.quantiser = Quantiser(codebook_size, codec.latent_channels + 1)
+        self.quantiser = Quantiser(codebook_size, codec.latent_channels + 1).to(device_of(codec))
 
     def vectors(self, images: Tensor) -> Tensor:
         """What is to be quantised: (n, latent_channels + 1, h / 8, w / 8)."""
@@ -112,7 +113,7 @@ def load_embedded(codec: Codec, codebook_size: int, path: Path) -> ImageCodec:
     return made.requires_grad_(False).eval()
 
 
-def load_pretrained(path: str) -> ImageCodec:
+def load_pretrained(path: str, device: torch.device = HOST) -> ImageCodec:
     """diffusers' VQModel from a folder or hub name. Raises DefectoryError where there is none."""
     try:
         network = VQModel.from_pretrained(path, use_safetensors=True)
@@ -121,4 +122,4 @@ def load_pretrained(path: str) -> ImageCodec:
             f"vq_transformer.codec.path {path!r}: no VQModel could be loaded from it ({str(error).splitlines()[0]}); "
             "give a folder with config.json and safetensors weights, or a hub name this machine can reach"
         ) from None
-    return PretrainedImageCodec(network).requires_grad_(False).eval()
+    return PretrainedImageCodec(network).requires_grad_(False).eval().to(device)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from tasks.networks.device import HOST, device_of, moved
 from tasks.tokens.fill import window_of
 from tasks.tokens.prior import Prior
 from tasks.tokens.sliding import views_over
@@ -20,14 +21,18 @@ from tasks.tokens.sliding import views_over
 def negative_log_likelihood(
     prior: Prior, ids: Tensor, free: Tensor, covers: Tensor, label: int, placed: bool = False
 ) -> Tensor:
-    """(h, w): nats of each cell of `free` (bool, h, w) given the others and the free ones before it; 0 elsewhere."""
-    result = torch.zeros(ids.shape)
+    """(h, w): nats of each cell of `free` (bool, h, w) given the others and the free ones before it; 0 elsewhere.
+
+    `free`, `covers` and the result are on the host.
+    """
+    device, result = device_of(prior), torch.zeros(ids.shape)
+    ids = ids.to(device)
     for view in views_over(free, prior.window):
-        window = window_of(view, covers, [label], placed)
+        window = moved(window_of(view, covers, [label], placed), device)
         order = window.order[0]
         ordered = ids[view.part].flatten()[order]
         nats = functional.cross_entropy(prior(ordered[None], window)[0], ordered, reduction="none")
-        nats = torch.empty_like(nats).scatter(0, order, nats)
+        nats = torch.empty_like(nats).scatter(0, order, nats).to(HOST)
         part = result[view.part]
         result[view.part] = torch.where(view.wanted, nats, part.flatten()).view_as(part)
     return result

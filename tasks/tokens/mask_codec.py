@@ -6,16 +6,15 @@ cross-entropy; a binary outline needs no more than a few convolutions on its uns
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.optim import Optimizer
 
-from tasks.seeds import derive, torch_generator
 from tasks.system_params import MaskCodecParams
 from tasks.tokens.quantiser import Quantiser
+from tasks.training.loop import Trainer
 
 FACTOR = 4
 _WIDTH = 64
@@ -49,27 +48,38 @@ class MaskCodec(nn.Module):
         return self.rebuild(self.quantiser.lookup(ids)).squeeze(1) > 0
 
 
-class MaskCodecTraining:
-    """What `training_loop.train` needs; `outlines` (n, 1, h, w) are 0 and 1."""
+@dataclass(frozen=True)
+class Masks:
+    """What a step is told."""
 
+    masks: Tensor
+    """(n, 1, h, w) of 0 and 1."""
+    generator: torch.Generator
+    """Of all else that is drawn: how much that is depends on the codebook."""
+
+
+class MaskCodecTraining(Trainer[Masks]):
     def __init__(self, codec: MaskCodec, outlines: Tensor, params: MaskCodecParams, seed: int) -> None:
-        self.codec, self.outlines, self.params, self.seed = codec.requires_grad_(True), outlines, params, seed
-        self.networks = nn.ModuleDict({"codec": codec})
-        self.optimizers: Sequence[Optimizer] = [torch.optim.Adam(codec.parameters(), params.learning_rate)]
-        self.learning_rate = params.learning_rate
+        """`outlines` (n, 1, h, w) are 0 and 1, on the host."""
+        optimizer = torch.optim.Adam(codec.requires_grad_(True).parameters(), params.learning_rate)
+        super().__init__(codec, [optimizer], params, seed)
+        self.codec, self.outlines, self.params = codec, outlines, params
 
-    def advance(self, step: int) -> float:
-        generator = torch_generator(derive(self.seed, f"step {step}"))
-        masks = self.outlines[torch.randint(len(self.outlines), (self.params.batch_size,), generator=generator)].float()
-        vectors = self.codec.vectors(masks)
+    def draw(self, step: int) -> Masks:
+        generator = self.generator(step)
+        chosen = torch.randint(len(self.outlines), (self.params.batch_size,), generator=generator)
+        return Masks(self.outlines[chosen].float(), generator)
+
+    def update(self, batch: Masks) -> Tensor:
+        vectors = self.codec.vectors(batch.masks)
         quantised = self.codec.quantiser(vectors)
-        self.codec.quantiser.follow(vectors.detach(), generator)
-        loss = functional.binary_cross_entropy_with_logits(self.codec.rebuild(quantised.codes), masks)
+        self.codec.quantiser.follow(vectors.detach(), batch.generator)
+        loss = functional.binary_cross_entropy_with_logits(self.codec.rebuild(quantised.codes), batch.masks)
         loss = loss + self.params.commitment * quantised.distances
         self.optimizers[0].zero_grad(set_to_none=True)
         loss.backward()
         self.optimizers[0].step()
-        return loss.item()
+        return loss.detach()
 
 
 def _convolutions(source: int, target: int) -> nn.Sequential:

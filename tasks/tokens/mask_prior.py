@@ -17,23 +17,23 @@ from torch import Tensor
 from tasks.contracts import ReferenceMask
 from tasks.diffusion.codec import read_safetensors
 from tasks.diffusion.labels import LabelTable
-from tasks.diffusion.resumable import ResumableTrainer
 from tasks.inputs.store import Inputs
 from tasks.masks.draw import references_of
 from tasks.masks.pseudo_store import PSEUDO_MASKS, read_references
+from tasks.networks.device import HOST, device_of, moved
 from tasks.params import Params, fingerprint
-from tasks.products import checkpoint_of, file_sha256, is_made
+from tasks.products import file_sha256, is_made
 from tasks.progress import Report
 from tasks.seeds import derive, numpy_generator, torch_generator
 from tasks.system_params import TokenPriorParams
-from tasks.tokens import training_loop
 from tasks.tokens.fill import draw, gumbel
-from tasks.tokens.fitting import dataset_of, finish, seed_torch, train_to
+from tasks.tokens.fitting import dataset_of, seed_torch
 from tasks.tokens.mask_codec import FACTOR, MaskCodec, MaskCodecTraining
 from tasks.tokens.order import reading_order
 from tasks.tokens.outline import AREA_BINS, Outline, augmented, outline_of, place_outline
 from tasks.tokens.prior import Prior, Window
-from tasks.tokens.prior_training import token_loss
+from tasks.tokens.prior_training import TokenBatch, token_batch, token_loss
+from tasks.training.loop import AveragedTrainer, train_product
 
 MASK_CODEC, MASK_PRIOR = "vq_mask_codec.safetensors", "vq_mask_prior.safetensors"
 _ROUNDS = 8
@@ -42,6 +42,8 @@ _ROUNDS = 8
 
 @dataclass(frozen=True)
 class OutlineTokens:
+    """On the host."""
+
     ids: Tensor
     """(n, cells)."""
     labels: Tensor
@@ -57,19 +59,26 @@ class MaskModel:
     table: LabelTable
 
 
-class MaskPriorTrainer(ResumableTrainer[OutlineTokens]):
-    def __init__(self, prior: Prior, params: TokenPriorParams, seed: int) -> None:
+class MaskPriorTrainer(AveragedTrainer[TokenBatch]):
+    """Of the prior of masks."""
+
+    def __init__(self, prior: Prior, tokens: OutlineTokens, params: TokenPriorParams, seed: int) -> None:
         super().__init__(prior, params, seed)
-        self.prior, self.params = prior, params
+        self.prior, self.tokens, self.params = prior, tokens, params
 
-    def loss(self, examples: OutlineTokens, generator: torch.Generator) -> Tensor:
-        chosen = torch.randint(len(examples.ids), (self.params.batch_size,), generator=generator)
-        window = whole_window(examples.labels[chosen], examples.area_bins[chosen], examples.ids.shape[1])
-        torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))  # dropout knows no generator
-        return token_loss(self.prior, examples.ids[chosen], window, self.params, generator)
+    def draw(self, step: int) -> TokenBatch:
+        generator, tokens = self.generator(step), self.tokens
+        chosen = torch.randint(len(tokens.ids), (self.params.batch_size,), generator=generator)
+        window = whole_window(tokens.labels[chosen], tokens.area_bins[chosen], tokens.ids.shape[1])
+        return token_batch(tokens.ids[chosen], window, self.prior.codes, self.params.token_noise, generator)
+
+    def loss(self, batch: TokenBatch) -> Tensor:
+        return token_loss(self.prior, batch, self.params.inside_weight)
 
 
-def generate_masks(inputs: Inputs, params: Params, workdir: Path, report: Report) -> list[ReferenceMask]:
+def generate_masks(
+    inputs: Inputs, params: Params, workdir: Path, device: torch.device, report: Report
+) -> list[ReferenceMask]:
     """`masks.learned_per_type` masks for each category and defect type that has any to learn from.
 
     Trains in `workdir`, resumably, what is not trained yet. A type of whose masks too many are refused gets fewer; none
@@ -78,7 +87,7 @@ def generate_masks(inputs: Inputs, params: Params, workdir: Path, report: Report
     references = references_of(inputs, read_references(workdir / PSEUDO_MASKS))
     if not references:
         return []
-    model = fit_masks(references, inputs, params, workdir, report)
+    model = fit_masks(references, inputs, params, workdir, device, report)
     masks: list[ReferenceMask] = []
     for number, (category, defect_type) in enumerate(model.table.pairs):
         report("drawing masks", number, len(model.table))
@@ -88,7 +97,12 @@ def generate_masks(inputs: Inputs, params: Params, workdir: Path, report: Report
 
 
 def fit_masks(
-    references: Sequence[ReferenceMask], inputs: Inputs, params: Params, workdir: Path, report: Report
+    references: Sequence[ReferenceMask],
+    inputs: Inputs,
+    params: Params,
+    workdir: Path,
+    device: torch.device,
+    report: Report,
 ) -> MaskModel:
     """Train codec and prior of the masks, each once."""
     block, seed = params.vq_transformer, derive(params.dataset.seed, "vq masks")
@@ -96,23 +110,19 @@ def fit_masks(
     made_from = fingerprint("vq masks 1", block.mask_codec, block.mask_prior, dataset_of(inputs, params), pseudo)
     table = LabelTable.of((item.category, item.defect_type) for item in references)
     seed_torch(seed)
-    codec = MaskCodec(block.mask_codec)
+    codec = MaskCodec(block.mask_codec).to(device)
     prior = Prior(block.mask_codec.codebook_size, len(table), AREA_BINS, block.mask_prior.window, block.mask_prior)
+    prior = prior.to(device)
     if not (is_made(workdir / MASK_CODEC, made_from) and is_made(workdir / MASK_PRIOR, made_from)):
         report("augmenting masks", 0, block.mask_prior.pool_size)
         outlines, labels, bins = _examples(references, table, block.mask_prior, seed)
-        training_loop.train(
-            MaskCodecTraining(codec, outlines, block.mask_codec, seed),
-            block.mask_codec.steps,
-            block.mask_codec.checkpoint_every,
-            checkpoint_of(workdir / MASK_CODEC),
-            made_from,
-            lambda done, steps: report("training the codec of masks", done, steps),
-        )
-        finish(codec, workdir / MASK_CODEC, made_from)
-        tokens = OutlineTokens(codec.encode(outlines.float()).flatten(1), labels, bins)
-        trainer = MaskPriorTrainer(prior, block.mask_prior, seed)
-        train_to(workdir / MASK_PRIOR, made_from, trainer, tokens, "training the prior of masks", report)
+        training = MaskCodecTraining(codec, outlines, block.mask_codec, seed)
+        what = "training the codec of masks"
+        train_product(training, workdir / MASK_CODEC, made_from, what, report, codec.state_dict)
+        ids = codec.encode(moved(outlines.float(), device)).to(HOST)
+        trainer = MaskPriorTrainer(prior, OutlineTokens(ids.flatten(1), labels, bins), block.mask_prior, seed)
+        what = "training the prior of masks"
+        train_product(trainer, workdir / MASK_PRIOR, made_from, what, report, prior.state_dict)
     codec.load_state_dict(read_safetensors(workdir / MASK_CODEC))
     prior.load_state_dict(read_safetensors(workdir / MASK_PRIOR))
     return MaskModel(codec.eval(), prior.eval(), table)
@@ -146,21 +156,21 @@ def draw_outlines(
     model: MaskModel, label: int, like: Sequence[Outline], params: Params, generator: torch.Generator
 ) -> np.ndarray:
     """Bool (n, side, side), one for each of `like`, whose area bins they have."""
-    cells, block = model.prior.window**2, params.vq_transformer
+    cells, block, device = model.prior.window**2, params.vq_transformer, device_of(model.prior)
     window = whole_window(torch.full((len(like),), label), torch.tensor([item.area_bin for item in like]), cells)
-    noise = gumbel((cells, len(like), model.prior.codes), generator)
-    ids = torch.zeros((len(like), cells), dtype=torch.long)
+    window, noise = moved((window, gumbel((cells, len(like), model.prior.codes), generator)), device)
+    ids = torch.zeros((len(like), cells), dtype=torch.long, device=device)
     logits, cache = model.prior.begin(ids, 0, window)
     for number in range(cells):
         ids[:, number] = draw(logits, block.temperature, block.top_k, noise[number])
         if number + 1 < cells:
             logits = model.prior.go_on(ids, number, window, cache)
-    outlines: np.ndarray = model.codec.decode(ids.view(-1, model.prior.window, model.prior.window)).numpy()
+    outlines: np.ndarray = model.codec.decode(ids.view(-1, model.prior.window, model.prior.window)).to(HOST).numpy()
     return outlines
 
 
 def whole_window(labels: Tensor, settings: Tensor, cells: int) -> Window:
-    """Windows of which nothing is known and in which no cell is special."""
+    """Windows of which nothing is known and in which no cell is special; on the host."""
     nothing = torch.zeros((len(labels), cells), dtype=torch.long)
     nowhere = torch.full((*nothing.shape, 2), -1.0)
     return Window(labels, settings, nowhere, nothing, reading_order(nothing.bool()))

@@ -113,9 +113,9 @@ class Prior(nn.Module):
         rank = functional.pad(window.order.argsort(dim=1), (0, 1), value=self.window**2)
         beside = self.beside[window.order[:, start : start + count]]
         ranks = rank.gather(1, beside.flatten(1)).view_as(beside)
-        seen = ranks < torch.arange(start, start + count)[:, None]
+        seen = ranks < torch.arange(start, start + count, device=ids.device)[:, None]
         tokens = ids.gather(1, ranks.clamp_max(self.window**2 - 1).flatten(1)).view_as(beside)
-        return torch.where(seen, tokens, self.codes) + torch.arange(4) * (self.codes + 1)
+        return torch.where(seen, tokens, self.codes) + torch.arange(4, device=ids.device) * (self.codes + 1)
 
 
 def _embedding(size: int, width: int) -> nn.Embedding:
@@ -151,7 +151,8 @@ def place_waves(window: int) -> Tensor:
 
 def position_waves(positions: Tensor) -> Tensor:
     """(..., features) of positions (..., 2) in [0, 1]; nothing but zeros for a negative one."""
-    return _waves(positions, torch.pi * torch.arange(1, _RATES + 1)) * (positions[..., :1] >= 0)
+    rates = torch.pi * torch.arange(1, _RATES + 1, device=positions.device)
+    return _waves(positions, rates) * (positions[..., :1] >= 0)
 
 
 def _waves(points: Tensor, rates: Tensor) -> Tensor:

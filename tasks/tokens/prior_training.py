@@ -7,15 +7,17 @@ is right does not know what to do after its first mistake.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from tasks.diffusion.resumable import ResumableTrainer
 from tasks.system_params import TokenPriorParams
 from tasks.tokens.grids import Grids, positions_of
 from tasks.tokens.order import random_known, reading_order
 from tasks.tokens.prior import Prior, Window
+from tasks.training.loop import AveragedTrainer
 
 _WHOLE_SHARE = 0.3
 """Of the windows, those of whole clean images."""
@@ -23,31 +25,54 @@ _INPAINTING_SHARE = 0.7
 """Of the windows of augmented images, those in which all but the mask is known."""
 
 
-class PriorTrainer(ResumableTrainer[Grids]):
-    def __init__(self, prior: Prior, params: TokenPriorParams, seed: int) -> None:
+@dataclass(frozen=True)
+class TokenBatch:
+    """What a step is told."""
+
+    targets: Tensor
+    """(n, cells): ids in the window's order."""
+    read: Tensor
+    """The same, but some are random ones."""
+    window: Window
+    dropout_seed: int
+    """Dropout knows no generator."""
+
+
+class PriorTrainer(AveragedTrainer[TokenBatch]):
+    """Of the prior of images."""
+
+    def __init__(self, prior: Prior, grids: Grids, params: TokenPriorParams, seed: int) -> None:
         super().__init__(prior, params, seed)
-        self.prior, self.params = prior, params
+        self.prior, self.grids, self.params = prior, grids, params
 
-    def loss(self, examples: Grids, generator: torch.Generator) -> Tensor:
+    def draw(self, step: int) -> TokenBatch:
+        generator = self.generator(step)
         placed = torch.rand(self.params.batch_size, generator=generator) < _WHOLE_SHARE
-        weights = (placed[:, None] == examples.placed).float() + 1e-9  # all alike where there is but one kind
+        weights = (placed[:, None] == self.grids.placed).float() + 1e-9  # all alike where there is but one kind
         chosen = torch.multinomial(weights, 1, generator=generator).squeeze(1)
-        ids, window = draw_windows(examples, chosen, self.prior.window, generator)
-        torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))  # dropout knows no generator
-        return token_loss(self.prior, ids, window, self.params, generator)
+        ids, window = draw_windows(self.grids, chosen, self.prior.window, generator)
+        return token_batch(ids, window, self.prior.codes, self.params.token_noise, generator)
+
+    def loss(self, batch: TokenBatch) -> Tensor:
+        return token_loss(self.prior, batch, self.params.inside_weight)
 
 
-def token_loss(
-    prior: Prior, ids: Tensor, window: Window, params: TokenPriorParams, generator: torch.Generator
-) -> Tensor:
-    """The weighted mean cross-entropy in nats of `ids` (n, cells), which are in raster order."""
+def token_batch(ids: Tensor, window: Window, codes: int, noise: float, generator: torch.Generator) -> TokenBatch:
+    """`ids` (n, cells) are in raster order; of those that are read, the share `noise` is drawn from all `codes`."""
+    dropout_seed = int(torch.randint(2**62, (), generator=generator))
     targets = ids.gather(1, window.order)
-    noisy = torch.rand(targets.shape, generator=generator) < params.token_noise
-    read = torch.where(noisy, torch.randint(prior.codes, targets.shape, generator=generator), targets)
-    with torch.autocast(ids.device.type, torch.bfloat16):
-        logits = prior(read, window)
-    loss = functional.cross_entropy(logits.float().movedim(-1, 1), targets, reduction="none")
-    weights = 1 + (params.inside_weight - 1) * (window.covers.gather(1, window.order) > 0)
+    noisy = torch.rand(targets.shape, generator=generator) < noise
+    read = torch.where(noisy, torch.randint(codes, targets.shape, generator=generator), targets)
+    return TokenBatch(targets, read, window, dropout_seed)
+
+
+def token_loss(prior: Prior, batch: TokenBatch, inside_weight: float) -> Tensor:
+    """The weighted mean cross-entropy in nats of the batch's targets."""
+    torch.manual_seed(batch.dropout_seed)
+    with torch.autocast(batch.read.device.type, torch.bfloat16):
+        logits = prior(batch.read, batch.window)
+    loss = functional.cross_entropy(logits.float().movedim(-1, 1), batch.targets, reduction="none")
+    weights = 1 + (inside_weight - 1) * (batch.window.covers.gather(1, batch.window.order) > 0)
     return (loss * weights).sum() / weights.sum()
 
 

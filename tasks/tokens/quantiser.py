@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tasks.networks.device import moved
+
 _DEAD_SHARE = 0.05
 """A code used less than this, against an even use of all, is put where vectors are."""
 
@@ -62,14 +64,18 @@ class Quantiser(nn.Module):
 
     @torch.no_grad()
     def follow(self, vectors: Tensor, generator: torch.Generator) -> None:
-        """Move every code towards the mean of its vectors (n, dim, h, w), and restart dead ones at random vectors."""
+        """Move every code towards the mean of its vectors (n, dim, h, w), and restart dead ones at random vectors.
+
+        As many numbers are drawn from `generator` as there are dead codes.
+        """
         flat = functional.normalize(vectors.float(), dim=1).movedim(1, -1).flatten(0, -2)
         used = functional.one_hot((flat @ self.codebook.T).argmax(dim=1), self.size).float()
         self.counts.lerp_(used.sum(dim=0), 1 - self.decay)
         self.sums.lerp_(used.T @ flat, 1 - self.decay)
         even = len(flat) / self.size
         dead = self.counts < _DEAD_SHARE * even
-        chosen = flat[torch.randint(len(flat), (int(dead.sum()),), generator=generator)]
+        drawn = torch.randint(len(flat), (int(dead.sum()),), generator=generator)
+        chosen = flat[moved(drawn, flat.device)]
         self.counts[dead] = even
         self.sums[dead] = chosen * even
         self.codebook.copy_(functional.normalize(self.sums, dim=1))

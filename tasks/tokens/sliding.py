@@ -32,7 +32,10 @@ class View:
 
 
 def views_over(free: Tensor, side: int) -> Iterator[View]:
-    """Windows that together want every cell of `free` (bool, h, w) once; all other cells are known from the start."""
+    """Windows that together want every cell of `free` (bool, h, w) once; all other cells are known from the start.
+
+    On the host, for each window depends on what the ones before it left.
+    """
     unknown = free.clone()
     while unknown.any():
         top, left = _corner(unknown, side)

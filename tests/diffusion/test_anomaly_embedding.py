@@ -84,10 +84,10 @@ def test_before_training_the_embedding_says_the_defects_words(denoiser: AnomalyD
     assert torch.equal(clean[-4:], tokens[-4:])
 
 
-def trainer_of(denoiser: AnomalyDenoiser) -> EmbeddingTrainer:
+def trainer_of(denoiser: AnomalyDenoiser, pool: Pool) -> EmbeddingTrainer:
     training = TrainingParams(steps=4, batch_size=2, learning_rate=1e-2, label_dropout=0.0)
     _, schedule = new_backbone(BackboneParams(channels=[32, 64]), 4, TABLE, seed=1)
-    return EmbeddingTrainer(denoiser, schedule, training, seed=3)
+    return EmbeddingTrainer(denoiser, schedule, pool, training, seed=3)
 
 
 def test_training_moves_the_embedding_of_what_it_is_shown_and_nothing_else(denoiser: AnomalyDenoiser) -> None:
@@ -95,9 +95,9 @@ def test_training_moves_the_embedding_of_what_it_is_shown_and_nothing_else(denoi
     levels = torch.ones(2, 1, 64, 64, dtype=torch.uint8)
     levels[masks_at(8, 24) == 1] = 2
     pool = Pool(torch.randn(2, 4, 8, 8).half(), levels, torch.tensor([RUST, RUST]))
-    trainer = trainer_of(denoiser)
+    trainer = trainer_of(denoiser, pool)
     for _ in range(4):
-        trainer.advance(pool)
+        trainer.advance()
     changed = {name for name, tensor in denoiser.state_dict().items() if not torch.equal(tensor, before[name])}
     assert changed
     assert changed <= {f"embedding.{name}" for name, _ in denoiser.embedding.named_parameters()}

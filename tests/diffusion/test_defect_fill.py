@@ -46,10 +46,10 @@ def pool() -> Pool:
     return Pool(latents.half(), trimaps, torch.arange(8) % 2)
 
 
-def trainer_of(params: LowRankTraining) -> DefectFillTrainer:
+def trainer_of(params: LowRankTraining, pool: Pool) -> DefectFillTrainer:
     backbone, schedule = new_backbone(BackboneParams(channels=[32, 64]), 4, TABLE, seed=3)
     network = LowRankBackbone(backbone, TABLE, params.rank, params.convolutions, seed=0)
-    return DefectFillTrainer(network, schedule, params, torch.tensor([False, True]), seed=0)
+    return DefectFillTrainer(network, schedule, pool, params, torch.tensor([False, True]), seed=0)
 
 
 def test_the_masked_error_has_no_gradient_outside_and_counts_small_defects_as_much() -> None:
@@ -106,12 +106,13 @@ def test_training_moves_attention_onto_the_mask_and_nothing_but_adapters_and_tok
     params = LowRankTraining(
         rank=4, steps=16, batch_size=4, learning_rate=2e-2, ema_decay=0.5, attention_weight=1.0, prompt_noise=0.1
     )
-    trainer = trainer_of(params)
+    trainer = trainer_of(params, pool)
     untrained = {name: t.clone() for name, t in trainer.model.state_dict().items()}
-    first = trainer.terms(pool, seeded(7))
+    batch = trainer.draw(7)
+    first = trainer.terms(batch)
     for _ in range(params.steps):
-        trainer.advance(pool)
-    last = trainer.terms(pool, seeded(7))
+        trainer.advance()
+    last = trainer.terms(batch)
     assert last.attention < 0.5 * first.attention
     assert last.defect < first.defect
     moved = {n for n, t in trainer.model.state_dict().items() if not torch.equal(t, untrained[n])}
@@ -121,13 +122,13 @@ def test_training_moves_attention_onto_the_mask_and_nothing_but_adapters_and_tok
 
 def test_steps_are_reproducible_and_go_on_from_a_checkpoint(pool: Pool, tmp_path: Path) -> None:
     params = LowRankTraining(rank=2, steps=4, batch_size=2)
-    whole, first, second = (trainer_of(params) for _ in range(3))
-    losses = [whole.advance(pool) for _ in range(4)]
+    whole, first, second = (trainer_of(params, pool) for _ in range(3))
+    losses = [whole.advance().item() for _ in range(4)]
     assert np.isfinite(losses).all()
-    assert [first.advance(pool) for _ in range(2)] == losses[:2]
+    assert [first.advance().item() for _ in range(2)] == losses[:2]
     first.save(tmp_path / "checkpoint", "this")
     second.resume_from(tmp_path / "checkpoint", "this")
-    assert [second.advance(pool) for _ in range(2)] == losses[2:]
+    assert [second.advance().item() for _ in range(2)] == losses[2:]
     for trainer in (whole, second):
         trainer.finish()
     states = [trainer.model.trained_state() for trainer in (whole, second)]
@@ -137,9 +138,11 @@ def test_steps_are_reproducible_and_go_on_from_a_checkpoint(pool: Pool, tmp_path
 def test_the_weights_are_those_of_the_params(pool: Pool) -> None:
     def loss(**weights: float) -> Tensor:
         params = LowRankTraining.model_validate({"rank": 2, "batch_size": 4, **weights})
-        return trainer_of(params).loss(pool, seeded(1))
+        trainer = trainer_of(params, pool)
+        return trainer.loss(trainer.draw(1))
 
-    terms = trainer_of(LowRankTraining(rank=2, batch_size=4)).terms(pool, seeded(1))
+    trainer = trainer_of(LowRankTraining(rank=2, batch_size=4), pool)
+    terms = trainer.terms(trainer.draw(1))
     expected = 0.5 * terms.defect + 0.2 * terms.object + 0.05 * terms.attention
     assert loss().item() == pytest.approx(expected.item(), rel=1e-6)
     only = loss(defect_weight=0.0, object_weight=0.0, attention_weight=2.0)
@@ -148,7 +151,8 @@ def test_the_weights_are_those_of_the_params(pool: Pool) -> None:
 
 def test_the_target_is_that_of_the_backbones_schedule(pool: Pool) -> None:
     by_noise = training_schedule({**training_schedule().config, "prediction_type": "epsilon"})
-    trainer = trainer_of(LowRankTraining(rank=2, batch_size=4))
-    of_v = trainer.terms(pool, seeded(1)).defect
+    trainer = trainer_of(LowRankTraining(rank=2, batch_size=4), pool)
+    batch = trainer.draw(1)
+    of_v = trainer.terms(batch).defect
     trainer.schedule = by_noise
-    assert trainer.terms(pool, seeded(1)).defect != of_v
+    assert trainer.terms(batch).defect != of_v

@@ -14,6 +14,7 @@ from tasks.diffusion.mask_inversion import CHECKPOINT, generate_masks, new_model
 from tasks.diffusion.mask_pictures import hugs_border, longest_side, mask_of, mask_pictures, picture_of
 from tasks.inputs.store import Inputs
 from tasks.masks.place import crop
+from tasks.networks.device import HOST
 from tasks.params import Params
 from tasks.progress import silent
 from tests.synthesis.places import blob, inputs_of, params_with, photograph
@@ -128,10 +129,10 @@ def test_masks_are_named_reproducible_and_of_the_train_split_alone(inputs: Input
         if what == "learning masks" and done == 3:
             raise Killed
 
-    first = generate_masks(inputs, params_of(4), tmp_path / "a", silent)
+    first = generate_masks(inputs, params_of(4), tmp_path / "a", HOST, silent)
     with pytest.raises(Killed):
-        generate_masks(inputs, params_of(4), tmp_path / "b", die)
-    again = generate_masks(inputs, params_of(4), tmp_path / "b", silent)
+        generate_masks(inputs, params_of(4), tmp_path / "b", HOST, die)
+    again = generate_masks(inputs, params_of(4), tmp_path / "b", HOST, silent)
     assert [made.reference_id for made in first] == [made.reference_id for made in again]
     assert all(np.array_equal(a.mask, b.mask) for a, b in zip(first, again, strict=True))
     assert not (tmp_path / "a" / CHECKPOINT).exists()
@@ -142,7 +143,7 @@ def test_masks_are_named_reproducible_and_of_the_train_split_alone(inputs: Input
 
 
 def test_a_types_masks_have_its_shape(inputs: Inputs, tmp_path: Path) -> None:
-    masks = generate_masks(inputs, params_of(60, wanted=8), tmp_path, silent)
+    masks = generate_masks(inputs, params_of(60, wanted=8), tmp_path, HOST, silent)
 
     def aspect(mask: Mask) -> float:
         return float(np.ptp(np.flatnonzero(mask.any(axis=0))) + 1) / (np.ptp(np.flatnonzero(mask.any(axis=1))) + 1)
@@ -164,9 +165,9 @@ def test_a_frozen_backbone_learns_tokens_alone(inputs: Inputs, tmp_path: Path) -
     known = [ReferenceMask("a", "part", "bar", bar(20), False), ReferenceMask("b", "part", "hole", bar(20), False)]
     model = new_model(codec, mask_pictures(known, 1, SIZE, np.random.default_rng(0)), params, seed=1)
     assert list(model.denoiser.trained_state()) == ["tokens"]
-    assert {made.defect_type for made in generate_masks(inputs, params, tmp_path, silent)} <= {"bar", "hole"}
+    assert {made.defect_type for made in generate_masks(inputs, params, tmp_path, HOST, silent)} <= {"bar", "hole"}
 
 
 def test_nothing_to_learn_from_gives_no_masks(inputs: Inputs, tmp_path: Path) -> None:
     cleans = inputs_of(*inputs.clean("part", TRAIN), *inputs.defects("part", "test"))
-    assert generate_masks(cleans, params_of(2), tmp_path, silent) == []
+    assert generate_masks(cleans, params_of(2), tmp_path, HOST, silent) == []

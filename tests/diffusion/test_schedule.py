@@ -7,10 +7,10 @@ import torch
 from diffusers import DDPMScheduler
 
 from tasks.diffusion.schedule import (
-    add_noise,
     added_noise,
     predicted_clean,
     sampling_schedule,
+    signal_and_noise,
     stratified_timesteps,
     training_schedule,
     training_target,
@@ -33,14 +33,14 @@ def clean_and_noise(count: int = 5) -> tuple[torch.Tensor, torch.Tensor]:
 def test_the_target_leads_back_to_the_clean_latents(prediction_type: str) -> None:
     schedule = schedule_for(prediction_type)
     clean, noise = clean_and_noise()
-    noisy = add_noise(schedule, clean, noise, TIMESTEPS)
+    noisy = schedule.add_noise(clean, noise, TIMESTEPS)
     target = training_target(schedule, clean, noise, TIMESTEPS)
     assert torch.allclose(predicted_clean(schedule, noisy, target, TIMESTEPS), clean, atol=1e-3)
 
 
 def test_the_noise_is_found_again() -> None:
     clean, noise = clean_and_noise()
-    noisy = add_noise(training_schedule(), clean, noise, TIMESTEPS)
+    noisy = training_schedule().add_noise(clean, noise, TIMESTEPS)
     assert torch.allclose(added_noise(training_schedule(), noisy, clean, TIMESTEPS), noise, atol=1e-3)
 
 
@@ -57,17 +57,17 @@ def test_a_prediction_can_be_made_to_name_any_clean_latents(prediction_type: str
 def test_noising_and_targets_are_those_of_diffusers(prediction_type: str) -> None:
     schedule = schedule_for(prediction_type)
     clean, noise = clean_and_noise()
-    noisy = add_noise(schedule, clean, noise, TIMESTEPS)
-    assert torch.allclose(noisy, schedule.add_noise(clean, noise, TIMESTEPS), atol=1e-5)
-    if prediction_type == "v_prediction":
-        velocity = schedule.get_velocity(clean, noise, TIMESTEPS)
-        assert torch.allclose(training_target(schedule, clean, noise, TIMESTEPS), velocity, atol=1e-5)
+    signal, sigma = signal_and_noise(schedule, TIMESTEPS)
+    noisy = schedule.add_noise(clean, noise, TIMESTEPS)
+    assert torch.allclose(noisy, signal * clean + sigma * noise, atol=1e-5)
+    wanted = noise if prediction_type == "epsilon" else signal * noise - sigma * clean
+    assert torch.allclose(training_target(schedule, clean, noise, TIMESTEPS), wanted, atol=1e-5)
 
 
 def test_the_last_timestep_is_almost_pure_noise() -> None:
     schedule = training_schedule()
     clean, noise = torch.full((1, 1, 2, 2), 10.0), torch.randn(1, 1, 2, 2)
-    assert torch.allclose(add_noise(schedule, clean, noise, torch.tensor([999])), noise, atol=0.02)
+    assert torch.allclose(schedule.add_noise(clean, noise, torch.tensor([999])), noise, atol=0.02)
 
 
 @pytest.mark.parametrize("scheduler", ["dpm-solver++", "ddim"])

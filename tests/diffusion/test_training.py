@@ -12,10 +12,10 @@ from torch import nn
 from tasks.diffusion.backbone import load_backbone
 from tasks.diffusion.denoiser import Condition, Denoiser, build_embedded
 from tasks.diffusion.labels import LabelTable
-from tasks.diffusion.resumable import learning_rate_share, train
 from tasks.diffusion.schedule import training_schedule
-from tasks.diffusion.training import Pool, Trainer, weighted_error
+from tasks.diffusion.training import DenoiserTrainer, Pool, weighted_error
 from tasks.params import DenoiserParams
+from tasks.training.loop import learning_rate_share, train
 from tests.synthesis.tiny_stable_diffusion import save_tiny_pipeline
 
 TABLE = LabelTable.of([("bolt", "bent")])
@@ -32,28 +32,28 @@ def pool() -> Pool:
     return Pool(latents, trimaps, torch.arange(8) % 4)
 
 
-def new_trainer(params: DenoiserParams) -> Trainer:
-    return Trainer(build_embedded(params, 8, 4, seed=1), training_schedule(), params, seed=7)
+def new_trainer(params: DenoiserParams, pool: Pool) -> DenoiserTrainer:
+    return DenoiserTrainer(build_embedded(params, 8, 4, seed=1), training_schedule(), pool, params, seed=7)
 
 
-def weights_of(trainer: Trainer) -> torch.Tensor:
+def weights_of(trainer: DenoiserTrainer) -> torch.Tensor:
     return torch.cat([parameter.detach().flatten() for parameter in trainer.trained])
 
 
 def test_a_killed_run_ends_where_an_undisturbed_one_does(
     tiny_denoiser_params: DenoiserParams, pool: Pool, tmp_path: Path
 ) -> None:
-    undisturbed = new_trainer(tiny_denoiser_params)
-    train(undisturbed, pool, tmp_path / "a", "x")
-    killed = new_trainer(tiny_denoiser_params)
+    undisturbed = new_trainer(tiny_denoiser_params, pool)
+    train(undisturbed, tmp_path / "a", "x")
+    killed = new_trainer(tiny_denoiser_params, pool)
     for _ in range(4):
-        killed.advance(pool)
+        killed.advance()
     killed.save(tmp_path / "b", "x")
-    killed.advance(pool)  # lost with the process
-    resumed = new_trainer(tiny_denoiser_params)
+    killed.advance()  # lost with the process
+    resumed = new_trainer(tiny_denoiser_params, pool)
     resumed.resume_from(tmp_path / "b", "x")
     assert resumed.step == 4
-    train(resumed, pool, tmp_path / "b", "x")
+    train(resumed, tmp_path / "b", "x")
     assert torch.equal(weights_of(resumed), weights_of(undisturbed))
     resumed.finish()
     undisturbed.finish()
@@ -63,29 +63,29 @@ def test_a_killed_run_ends_where_an_undisturbed_one_does(
 def test_a_checkpoint_of_other_params_is_not_taken(
     tiny_denoiser_params: DenoiserParams, pool: Pool, tmp_path: Path
 ) -> None:
-    trainer = new_trainer(tiny_denoiser_params)
-    trainer.advance(pool)
+    trainer = new_trainer(tiny_denoiser_params, pool)
+    trainer.advance()
     trainer.save(tmp_path / "checkpoint", "made from these")
-    other = new_trainer(tiny_denoiser_params)
+    other = new_trainer(tiny_denoiser_params, pool)
     other.resume_from(tmp_path / "checkpoint", "made from those")
     assert other.step == 0
 
 
 def test_a_damaged_checkpoint_is_not_taken(tiny_denoiser_params: DenoiserParams, pool: Pool, tmp_path: Path) -> None:
-    trainer = new_trainer(tiny_denoiser_params)
-    trainer.advance(pool)
+    trainer = new_trainer(tiny_denoiser_params, pool)
+    trainer.advance()
     trainer.save(tmp_path / "checkpoint", "x")
     whole = (tmp_path / "checkpoint").read_bytes()
     for length in (0, 4, len(whole) // 2):
         (tmp_path / "checkpoint").write_bytes(whole[:length])
-        other = new_trainer(tiny_denoiser_params)
+        other = new_trainer(tiny_denoiser_params, pool)
         other.resume_from(tmp_path / "checkpoint", "x")
         assert other.step == 0
 
 
 def test_training_learns(tiny_denoiser_params: DenoiserParams, pool: Pool, tmp_path: Path) -> None:
-    trainer = new_trainer(tiny_denoiser_params.model_copy(update={"steps": 120, "learning_rate": 3e-3}))
-    losses = train(trainer, pool, tmp_path / "checkpoint", "x")
+    trainer = new_trainer(tiny_denoiser_params.model_copy(update={"steps": 120, "learning_rate": 3e-3}), pool)
+    losses = train(trainer, tmp_path / "checkpoint", "x")
     assert sum(losses[-20:]) < 0.9 * sum(losses[:20])
 
 
@@ -101,7 +101,7 @@ def test_the_loss_weighs_the_defect_alike_whatever_its_area() -> None:
     assert weighted_error(wrong_inside, target, small, 10.0) > weighted_error(wrong_inside, target, small, 1.0)
 
 
-def seen_in_training(denoiser: Denoiser, trainer: Trainer, pool: Pool, steps: int) -> list[Seen]:
+def seen_in_training(denoiser: Denoiser, trainer: DenoiserTrainer, steps: int) -> list[Seen]:
     seen: list[Seen] = []
 
     def remember(module: nn.Module, arguments: Seen) -> None:
@@ -109,7 +109,7 @@ def seen_in_training(denoiser: Denoiser, trainer: Trainer, pool: Pool, steps: in
 
     with denoiser.register_forward_pre_hook(remember):
         for step in range(steps):
-            trainer.loss(pool, torch.Generator().manual_seed(step))
+            trainer.loss(trainer.draw(step))
     return seen
 
 
@@ -118,10 +118,10 @@ def test_a_pretrained_backbone_is_trained_on_its_own_noise_schedule(tmp_path: Pa
     folder = save_tiny_pipeline(tmp_path)
     denoiser, schedule = load_backbone(str(folder), TABLE, "a {category} with a {defect_type}", seed=0)
     params = DenoiserParams(kind="pretrained", path=str(folder), batch_size=16)
-    trainer = Trainer(denoiser, schedule, params, seed=7)
     trimaps = torch.ones(4, 1, 256, 256, dtype=torch.uint8)
     pool = Pool(torch.full((4, 4, 32, 32), 4.0).half(), trimaps, torch.zeros(4).long())
-    ((noisy, timesteps, _),) = seen_in_training(denoiser, trainer, pool, 1)
+    trainer = DenoiserTrainer(denoiser, schedule, pool, params, seed=7)
+    ((noisy, timesteps, _),) = seen_in_training(denoiser, trainer, 1)
     own = DDIMScheduler.from_pretrained(folder, subfolder="scheduler").alphas_cumprod[timesteps].sqrt()
     embedded = training_schedule().alphas_cumprod[timesteps].sqrt()
     found = noisy.mean(dim=(1, 2, 3)) / 4
@@ -142,8 +142,8 @@ def test_of_a_pretrained_backbone_the_controlnet_alone_is_trained_and_drawn_from
 
 
 def test_a_tenth_of_the_labels_is_dropped(tiny_denoiser_params: DenoiserParams, pool: Pool) -> None:
-    trainer = new_trainer(tiny_denoiser_params.model_copy(update={"batch_size": 64}))
-    seen = seen_in_training(trainer.denoiser, trainer, pool, 8)
+    trainer = new_trainer(tiny_denoiser_params.model_copy(update={"batch_size": 64}), pool)
+    seen = seen_in_training(trainer.denoiser, trainer, 8)
     labels = torch.cat([condition.labels for _, _, condition in seen])
     assert 0.07 < (labels == trainer.denoiser.empty_label).float().mean() < 0.13
     assert set(labels.tolist()) == {0, 1, 2, 3, trainer.denoiser.empty_label}

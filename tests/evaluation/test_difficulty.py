@@ -14,6 +14,7 @@ from tasks.evaluation.examples import Photographs
 from tasks.evaluation.parents import nearest_normals
 from tasks.evaluation.validity import validity_of
 from tasks.evaluation_params import EvaluateParams
+from tasks.networks.device import HOST
 from tests.evaluation.planted import SIZE, defect, disc, ignore, normal, texture
 
 PARAMS = EvaluateParams(image_size=SIZE)
@@ -35,7 +36,7 @@ def on_normals(name: str, strength: float) -> Arm:
 @pytest.fixture(scope="module")
 def found() -> list[Difficulty]:
     arms = [on_normals("faint", 0.1), on_normals("like", 0.82), on_normals("strong", 1.0)]
-    return list(difficulties_of(arms, Photographs(NORMALS, REAL, TestSet(())), PARAMS, ignore))
+    return list(difficulties_of(arms, Photographs(NORMALS, REAL, TestSet(())), PARAMS, HOST, ignore))
 
 
 def test_a_faint_arm_is_too_hard_and_a_strong_one_too_easy(found: list[Difficulty]) -> None:
@@ -61,14 +62,14 @@ def test_only_defects_on_held_out_photographs_are_compared(found: list[Difficult
     remembered = {each.example_id for each in hold_out(NORMALS)[0]}
     familiar = [d for d, normal in zip(arm.defects, NORMALS, strict=True) if normal.example_id in remembered]
     photographs = Photographs(NORMALS, REAL, TestSet(()))
-    (nothing,) = difficulties_of([replace(arm, defects=tuple(familiar[:3]))], photographs, PARAMS, ignore)
+    (nothing,) = difficulties_of([replace(arm, defects=tuple(familiar[:3]))], photographs, PARAMS, HOST, ignore)
     assert (nothing.compared, nothing.synthetic_auroc, nothing.match) == (0, None, None)
     assert "difficulty unknown" in nothing.sentence
 
 
 def test_without_real_defects_nothing_is_said_of_them() -> None:
     photographs = Photographs(NORMALS, (), TestSet(()))
-    (found,) = difficulties_of([on_normals("strong", 1.0)], photographs, PARAMS, ignore)
+    (found,) = difficulties_of([on_normals("strong", 1.0)], photographs, PARAMS, HOST, ignore)
     assert found.match is None
     assert "no real defect in the train split" in found.sentence
 

@@ -11,6 +11,7 @@ from tasks.contracts import DefectoryError
 from tasks.evaluation.contracts import Arm, Example
 from tasks.evaluation.feature_classifier import balanced, fit, predict
 from tasks.evaluation_params import EvaluateParams
+from tasks.networks.device import HOST
 from tests.evaluation.planted import SIZE, defect, disc, texture
 
 PARAMS = EvaluateParams(image_size=SIZE)
@@ -19,7 +20,7 @@ ARM = Arm("types", "ours", (), (*BLOBS[:6], *STAINS[:3]))
 
 
 def test_unseen_defects_are_named() -> None:
-    model = fit(ARM, PARAMS, 0)
+    model = fit(ARM, PARAMS, 0, HOST)
     assert predict(model, BLOBS[6:]) == ["blob"] * 6
     assert predict(model, STAINS[6:]) == ["stain"] * 6
     assert predict(model, STAINS[7:8]) == ["stain"]
@@ -35,13 +36,13 @@ def test_types_are_learned_from_what_the_mask_covers() -> None:
         return Example(f"{defect_type} {number}", image, defect_type, mask)
 
     pairs = [(both(number, "blob", left), both(number, "stain", right)) for number in range(8)]
-    model = fit(Arm("both", "ours", (), tuple(each for pair in pairs[:5] for each in pair)), PARAMS, 0)
+    model = fit(Arm("both", "ours", (), tuple(each for pair in pairs[:5] for each in pair)), PARAMS, 0, HOST)
     assert predict(model, [each for pair in pairs[5:] for each in pair]) == ["blob", "stain"] * 3
 
 
 def test_without_a_mask_the_whole_image_counts() -> None:
     bare = [replace(example, mask=None) for example in (*BLOBS, *STAINS)]
-    model = fit(replace(ARM, defects=(*bare[:6], *bare[12:18])), PARAMS, 0)
+    model = fit(replace(ARM, defects=(*bare[:6], *bare[12:18])), PARAMS, 0, HOST)
     whole = [replace(example, mask=np.ones((SIZE, SIZE), bool)) for example in bare]
     assert predict(model, bare) == predict(model, whole)
     assert predict(model, bare[:6]) == ["blob"] * 6
@@ -57,4 +58,4 @@ def test_types_weigh_the_same_and_origins_within_a_type() -> None:
 
 def test_one_type_is_nothing_to_tell_apart() -> None:
     with pytest.raises(DefectoryError, match=r"arm types: .*two or more, got \['blob'\]"):
-        fit(replace(ARM, defects=tuple(BLOBS)), PARAMS, 0)
+        fit(replace(ARM, defects=tuple(BLOBS)), PARAMS, 0, HOST)

@@ -53,7 +53,7 @@ def test_kept_features_are_those_computed_again_and_the_oldest_make_room() -> No
 def test_an_image_that_was_kept_is_not_computed_again(monkeypatch: pytest.MonkeyPatch) -> None:
     cache = FeatureCache()
     cache.cells(texture(0))
-    monkeypatch.setattr("tasks.evaluation.features._computed", lambda image: pytest.fail("computed again"))
+    monkeypatch.setattr("tasks.evaluation.features._computed", lambda image, device: pytest.fail("computed again"))
     cache.cells(texture(0).copy())
 
 

@@ -13,6 +13,7 @@ from tasks.evaluation import localiser
 from tasks.evaluation.contracts import Arm
 from tasks.evaluation.exact import image_metrics, pixel_metrics
 from tasks.evaluation_params import EvaluateParams, LocaliserParams
+from tasks.networks.device import HOST
 from tasks.progress import silent
 from tests.evaluation.pictures import arm, defective, held_out, normal
 
@@ -20,7 +21,7 @@ PARAMS = EvaluateParams(image_size=64, localiser=LocaliserParams(width=4, steps=
 
 
 def fitted(trained_on: Arm, seed: int = 0) -> localiser.SegmentationUNet:
-    return localiser.fit(trained_on, PARAMS, seed, silent)
+    return localiser.fit(trained_on, PARAMS, seed, HOST, silent)
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ from tasks.contracts import DefectoryError
 from tasks.evaluation import memory_bank
 from tasks.evaluation.memory_bank import MemoryBank, dte_np, fit, greedy_coreset, score
 from tasks.evaluation_params import EvaluateParams
+from tasks.networks.device import HOST
 from tests.evaluation.planted import SIZE, arm, defect, disc, ignore, texture
 
 PARAMS = EvaluateParams(image_size=SIZE)
@@ -19,7 +20,7 @@ PARAMS = EvaluateParams(image_size=SIZE)
 
 @pytest.fixture(scope="module")
 def bank() -> MemoryBank:
-    return fit(arm(normals=30), PARAMS, 0, ignore)
+    return fit(arm(normals=30), PARAMS, 0, HOST, ignore)
 
 
 def test_an_image_in_the_bank_is_at_distance_zero(bank: MemoryBank) -> None:
@@ -39,7 +40,7 @@ def test_the_map_peaks_in_a_planted_patch(bank: MemoryBank) -> None:
 
 
 def test_defects_are_never_remembered(bank: MemoryBank) -> None:
-    assert np.array_equal(bank.cells, fit(replace(arm(normals=30), defects=()), PARAMS, 0, ignore).cells)
+    assert np.array_equal(bank.cells, fit(replace(arm(normals=30), defects=()), PARAMS, 0, HOST, ignore).cells)
     assert len(bank.cells) == 30 * 16 * 16
 
 
@@ -53,7 +54,7 @@ def test_scores_do_not_depend_on_companions(bank: MemoryBank) -> None:
 def test_large_banks_are_thinned_by_the_seed(monkeypatch: pytest.MonkeyPatch, bank: MemoryBank) -> None:
     for name, value in (("_WHOLE", 100), ("_CANDIDATES", 1000), ("_CORESET", 50)):
         monkeypatch.setattr(memory_bank, name, value)
-    first, again, other = (fit(arm(normals=30), PARAMS, seed, ignore).cells for seed in (0, 0, 1))
+    first, again, other = (fit(arm(normals=30), PARAMS, seed, HOST, ignore).cells for seed in (0, 0, 1))
     assert first.shape == (50, 152)
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
@@ -75,7 +76,7 @@ def test_the_coreset_covers_ever_more_and_what_it_says_it_covers() -> None:
 
 def test_an_arm_without_normal_images_is_refused() -> None:
     with pytest.raises(DefectoryError, match="'planted' has no normal image"):
-        fit(replace(arm(), normals=()), PARAMS, 0, ignore)
+        fit(replace(arm(), normals=()), PARAMS, 0, HOST, ignore)
 
 
 def test_dte_np_is_the_mean_squared_distance_to_five_neighbours() -> None:

@@ -13,6 +13,7 @@ from tasks.evaluation.contracts import Example, TestSet
 from tasks.evaluation.examples import shuffled
 from tasks.evaluation.probe import LinearProbe, balanced, cell_labels, described, draw, fit, score
 from tasks.evaluation_params import EvaluateParams, ProbeParams
+from tasks.networks.device import HOST
 from tests.evaluation.planted import SIZE, arm, defect, ignore, normal, texture
 
 PARAMS = EvaluateParams(image_size=SIZE)
@@ -21,7 +22,7 @@ TEST = TestSet((*map(normal, range(50, 56)), *map(defect, range(50, 58))))
 
 @pytest.fixture(scope="module")
 def probe() -> LinearProbe:
-    return fit(arm(), PARAMS, 0, ignore)
+    return fit(arm(), PARAMS, 0, HOST, ignore)
 
 
 def pixel_auroc(model: LinearProbe) -> float:
@@ -37,9 +38,9 @@ def test_planted_blobs_are_found(probe: LinearProbe) -> None:
 
 def test_shuffled_masks_teach_nothing(probe: LinearProbe) -> None:
     """A mask elsewhere, or another image's, which here and there lies on its own image's blob by chance."""
-    assert pixel_auroc(fit(replace(arm(), defects=tuple(map(elsewhere, arm().defects))), PARAMS, 0, ignore)) < 0.6
+    assert pixel_auroc(fit(replace(arm(), defects=tuple(map(elsewhere, arm().defects))), PARAMS, 0, HOST, ignore)) < 0.6
     swapped = replace(arm(), defects=shuffled(arm().defects))
-    assert pixel_auroc(fit(swapped, PARAMS, 0, ignore)) < 0.9 < 0.99 < pixel_auroc(probe)
+    assert pixel_auroc(fit(swapped, PARAMS, 0, HOST, ignore)) < 0.9 < 0.99 < pixel_auroc(probe)
 
 
 def elsewhere(example: Example) -> Example:
@@ -49,9 +50,9 @@ def elsewhere(example: Example) -> Example:
 
 def test_the_same_seed_gives_the_same_probe_whatever_was_scored_before(probe: LinearProbe) -> None:
     few = EvaluateParams(image_size=SIZE, probe=ProbeParams(normal_cells=300, defect_cells=100))
-    first = fit(arm(), few, 0, ignore)
+    first = fit(arm(), few, 0, HOST, ignore)
     score(first, TEST.images)
-    again, other = fit(arm(), few, 0, ignore), fit(arm(), few, 1, ignore)
+    again, other = fit(arm(), few, 0, HOST, ignore), fit(arm(), few, 1, HOST, ignore)
     assert np.array_equal(first.direction, again.direction)
     assert first.offset == again.offset
     assert not np.array_equal(first.direction, other.direction)
@@ -118,9 +119,9 @@ def test_origins_weigh_the_same_and_defects_as_much_as_normals() -> None:
 
 def test_an_arm_that_cannot_be_learned_from_is_named_with_the_next_step() -> None:
     with pytest.raises(DefectoryError, match=r"'planted' has no defect.*memory bank"):
-        fit(replace(arm(), defects=()), PARAMS, 0, ignore)
+        fit(replace(arm(), defects=()), PARAMS, 0, HOST, ignore)
     with pytest.raises(DefectoryError, match=r"'planted' has no normal image"):
-        fit(replace(arm(), normals=()), PARAMS, 0, ignore)
+        fit(replace(arm(), normals=()), PARAMS, 0, HOST, ignore)
     bare = (replace(arm().defects[0], mask=None),)
     with pytest.raises(DefectoryError, match=r"'planted': 1 defects have no mask.*blob 0"):
-        fit(replace(arm(), defects=bare), PARAMS, 0, ignore)
+        fit(replace(arm(), defects=bare), PARAMS, 0, HOST, ignore)

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from tasks.contracts import Image
 from tasks.evaluation.contracts import Arm, Scored, TestSet
 from tasks.evaluation.scoring import score_arm
 from tasks.evaluation_params import EvaluateParams, ProbeParams
+from tasks.networks.device import HOST
 from tasks.progress import Report
 from tests.evaluation.pictures import arm, defective, held_out, normal
 
@@ -25,7 +27,7 @@ class Counting:
     def __init__(self) -> None:
         self.trainings = 0
 
-    def fit(self, arm: Arm, params: EvaluateParams, seed: int, report: Report) -> float:
+    def fit(self, arm: Arm, params: EvaluateParams, seed: int, device: torch.device, report: Report) -> float:
         self.trainings += 1
         return len(arm.defects) + seed + 1 / 3
 
@@ -41,7 +43,7 @@ def detector() -> Counting:
 def scored(
     detector: Counting, folder: Path, parts: Sequence[Arm], params: EvaluateParams = PARAMS, seed: int = 0
 ) -> Scored:
-    return score_arm(parts, held_out(), ("probe", detector), params, seed, folder, lambda what, done, total: None)
+    return score_arm(parts, held_out(), ("probe", detector), params, seed, folder, HOST, lambda what, done, total: None)
 
 
 def test_a_kept_score_is_the_score_itself(detector: Counting, tmp_path: Path) -> None:
@@ -100,5 +102,5 @@ def test_a_defect_is_scored_by_the_part_that_has_not_seen_it(detector: Counting,
 def test_the_test_set_is_part_of_what_is_kept(detector: Counting, tmp_path: Path) -> None:
     scored(detector, tmp_path, [arm()])
     other = TestSet((*held_out().examples, defective(7)))
-    score_arm([arm()], other, ("probe", detector), PARAMS, 0, tmp_path, lambda what, done, total: None)
+    score_arm([arm()], other, ("probe", detector), PARAMS, 0, tmp_path, HOST, lambda what, done, total: None)
     assert detector.trainings == 2

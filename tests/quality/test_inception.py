@@ -89,7 +89,7 @@ def test_confidence_and_entropy_of_known_distributions() -> None:
 
 def test_efficientnet_lite0_knows_a_cat_and_a_cup() -> None:
     pictures = [data.coffee(), data.chelsea()]
-    network = load_classifier("efficientnet_lite0", "cpu")
+    network = load_classifier("efficientnet_lite0")
     with torch.inference_mode():
         coffee, cat = (network(torch.from_numpy(p.copy()).permute(2, 0, 1)[None])[0] for p in pictures)
     assert coffee.shape == (1000,)
@@ -106,7 +106,7 @@ def test_missing_inception_weights_are_named_with_the_next_step(
 ) -> None:
     monkeypatch.setenv("DEFECTORY_INCEPTION_WEIGHTS", str(tmp_path / "absent.pth"))
     with pytest.raises(DefectoryError, match=r"absent\.pth.*DEFECTORY_INCEPTION_WEIGHTS.*efficientnet_lite0"):
-        load_classifier("inception_v3", "cpu")
+        load_classifier("inception_v3")
 
 
 def test_inception_weights_that_would_run_code_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ def test_inception_weights_that_would_run_code_are_refused(monkeypatch: pytest.M
     for name in ("attack.pth", "zipped.pth"):
         monkeypatch.setenv("DEFECTORY_INCEPTION_WEIGHTS", str(tmp_path / name))
         with pytest.raises(DefectoryError, match="not a file of plain weights"):
-            load_classifier("inception_v3", "cpu")
+            load_classifier("inception_v3")
     assert not (tmp_path / "ran").exists()
 
 
@@ -132,6 +132,6 @@ def test_inception_v3_is_read_from_a_weight_file(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("DEFECTORY_INCEPTION_WEIGHTS", str(tmp_path / "inception.pth"))
     images = torch.from_numpy(data.chelsea().copy()).permute(2, 0, 1)[None]
     with torch.inference_mode():
-        logits = load_classifier("inception_v3", "cpu")(images)
+        logits = load_classifier("inception_v3")(images)
         assert logits.shape == (1, 1008)
         assert torch.equal(logits, saved(images)[0])

@@ -16,6 +16,7 @@ from tasks.diffusion.fitting import BACKBONE, label_table
 from tasks.diffusion.text_image_training import TEXT_IMAGE, load_text_image
 from tasks.fitted import fitted_sha256, mark_fitted
 from tasks.inputs.store import Inputs
+from tasks.networks.device import HOST
 from tasks.params import Params
 from tasks.products import file_sha256
 from tasks.progress import silent
@@ -76,13 +77,13 @@ def places_of(inputs: Inputs, count: int, strength: float = 0.7) -> list[Place]:
 @pytest.fixture(scope="module")
 def fitted(inputs: Inputs, tmp_path_factory: pytest.TempPathFactory) -> Path:
     workdir = tmp_path_factory.mktemp("models")
-    anomalyany.fit(inputs, params_with(), workdir, silent)
+    anomalyany.fit(inputs, params_with(), workdir, HOST, silent)
     return workdir
 
 
 def test_outside_of_mask_and_ring_every_image_is_its_clean_twin(fitted: Path, inputs: Inputs) -> None:
     params, places = params_with(), places_of(inputs, 3)
-    painted = anomalyany.paint(anomalyany.load(inputs, params, fitted), places, params)
+    painted = anomalyany.paint(anomalyany.load(inputs, params, fitted, HOST), places, params)
     for image, place in zip(fit_in(painted, places, params.adapt), places, strict=True):
         outside = ndimage.distance_transform_edt(~place.mask) > params.adapt.feather
         assert np.array_equal(image[outside], place.clean.image[outside])
@@ -91,7 +92,7 @@ def test_outside_of_mask_and_ring_every_image_is_its_clean_twin(fitted: Path, in
 
 def test_samples_depend_on_their_address_alone(fitted: Path, inputs: Inputs) -> None:
     params, places = params_with(), places_of(inputs, 3)
-    model = anomalyany.load(inputs, params, fitted)
+    model = anomalyany.load(inputs, params, fitted, HOST)
     together, alone = (anomalyany.paint(model, some, params).latents for some in (places, places[1:2]))
     assert together is not None
     assert alone is not None
@@ -101,7 +102,7 @@ def test_samples_depend_on_their_address_alone(fitted: Path, inputs: Inputs) -> 
 
 def test_a_larger_strength_changes_more(fitted: Path, inputs: Inputs) -> None:
     params = params_with({"attention_rate": 0.0, "refinement_rate": 0.0})
-    model = anomalyany.load(inputs, params, fitted)
+    model = anomalyany.load(inputs, params, fitted, HOST)
     changes = []
     for strength in (0.1, 0.4, 0.9):
         places = places_of(inputs, 2, strength)
@@ -114,14 +115,14 @@ def test_fitting_again_makes_nothing(fitted: Path, inputs: Inputs) -> None:
     before = {path.name: (path.stat().st_mtime_ns, file_sha256(path)) for path in fitted.iterdir()}
     assert {DESCRIPTIONS, BACKBONE, TEXT_IMAGE} <= before.keys()
     said: list[str] = []
-    anomalyany.fit(inputs, params_with(), fitted, lambda what, done, steps: said.append(what))
+    anomalyany.fit(inputs, params_with(), fitted, HOST, lambda what, done, steps: said.append(what))
     assert {path.name: (path.stat().st_mtime_ns, file_sha256(path)) for path in fitted.iterdir()} == before
     assert said == []
 
 
 def test_the_embedded_text_image_model_knows_held_out_defects(fitted: Path, inputs: Inputs) -> None:
     descriptions, table = load_descriptions(fitted), label_table(inputs)
-    model = load_text_image(inputs, params_with(), descriptions, fitted)
+    model = load_text_image(inputs, params_with(), descriptions, fitted, HOST)
     held = [image for image in inputs.images if image.split == TEST]
     with torch.no_grad():
         images = model.of_images(to_tensor([image.image for image in held]))
@@ -132,7 +133,7 @@ def test_the_embedded_text_image_model_knows_held_out_defects(fitted: Path, inpu
 
 def test_other_words_make_another_model(fitted: Path, inputs: Inputs, tmp_path: Path) -> None:
     def fitted_with(params: Params, folder: Path) -> str:
-        anomalyany.fit(inputs, params, folder, silent)
+        anomalyany.fit(inputs, params, folder, HOST, silent)
         mark_fitted(params, inputs, folder)
         return fitted_sha256(params, inputs, folder)
 
@@ -152,11 +153,11 @@ def test_a_stable_diffusion_backbone_and_clip_take_the_same_way(inputs: Inputs, 
         codec={"kind": "pretrained", "path": str(pipeline / "vae")},
         backbone={"kind": "pretrained", "path": str(pipeline), "prompt": PROMPT},
     )
-    anomalyany.fit(inputs, params, tmp_path, silent)
+    anomalyany.fit(inputs, params, tmp_path, HOST, silent)
     assert not (tmp_path / TEXT_IMAGE).exists()
     assert not (tmp_path / BACKBONE).exists()
     places = places_of(inputs, 2)
-    painted = anomalyany.paint(anomalyany.load(inputs, params, tmp_path), places, params)
+    painted = anomalyany.paint(anomalyany.load(inputs, params, tmp_path, HOST), places, params)
     image = fit_in(painted, places, params.adapt)[0]
     assert (image[places[0].mask] != places[0].clean.image[places[0].mask]).any()
 
@@ -164,12 +165,12 @@ def test_a_stable_diffusion_backbone_and_clip_take_the_same_way(inputs: Inputs, 
 def test_a_defect_that_the_backbone_never_saw_is_refused(fitted: Path, inputs: Inputs, tmp_path: Path) -> None:
     params = params_with()
     with pytest.raises(DefectoryError, match=r"descriptions\.json: no such descriptions"):
-        anomalyany.load(inputs, params, tmp_path)
+        anomalyany.load(inputs, params, tmp_path, HOST)
     for path in fitted.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     (tmp_path / DESCRIPTIONS).write_text('{"nut": {"dent": "a nut with a dent"}}')
     with pytest.raises(DefectoryError, match="does not know 'dent' in its prompt 'a nut dent'"):
-        anomalyany.load(inputs, params, tmp_path)
+        anomalyany.load(inputs, params, tmp_path, HOST)
 
 
 def test_the_public_categories_are_described() -> None:

@@ -21,6 +21,7 @@ from tasks.diffusion.hole_sampler import fill
 from tasks.diffusion.low_fidelity import distances_inside
 from tasks.diffusion.schedule import sampling_schedule
 from tasks.inputs.store import Inputs
+from tasks.networks.device import HOST
 from tasks.params import Params
 from tasks.products import file_sha256
 from tasks.progress import silent
@@ -90,13 +91,13 @@ def places_of(inputs: Inputs, count: int, strength: float = 2.0) -> list[Place]:
 @pytest.fixture(scope="module")
 def fitted(inputs: Inputs, tmp_path_factory: pytest.TempPathFactory) -> Path:
     workdir = tmp_path_factory.mktemp("models")
-    inpaint_lora.fit(inputs, params_with(), workdir, silent)
+    inpaint_lora.fit(inputs, params_with(), workdir, HOST, silent)
     return workdir
 
 
 @pytest.fixture(scope="module")
 def model(fitted: Path, inputs: Inputs) -> inpaint_lora.Model:
-    return inpaint_lora.load(inputs, params_with(), fitted)
+    return inpaint_lora.load(inputs, params_with(), fitted, HOST)
 
 
 def latents_of(model: inpaint_lora.Model, places: list[Place], params: Params) -> torch.Tensor:
@@ -174,9 +175,9 @@ def test_the_defects_type_is_told(model: inpaint_lora.Model, inputs: Inputs) -> 
 
 
 def test_the_backbone_stays_as_it_was_fitted(fitted: Path, inputs: Inputs, tmp_path: Path) -> None:
-    fitting.fit_codec(inputs, params_with(), tmp_path, silent)
+    fitting.fit_codec(inputs, params_with(), tmp_path, HOST, silent)
     fitting.fit_pseudo_masks(inputs, params_with(), tmp_path, silent)
-    fitting.fit_backbone(inputs, params_with(), tmp_path, silent)
+    fitting.fit_backbone(inputs, params_with(), tmp_path, HOST, silent)
     assert file_sha256(tmp_path / fitting.BACKBONE) == file_sha256(fitted / fitting.BACKBONE)
     saved = load_file(fitted / inpaint_lora.ADAPTERS)
     assert all("lora_" in name or name in ("learned", "looks.mean", "looks.spread") for name in saved)
@@ -191,23 +192,23 @@ def test_training_survives_a_kill_and_is_not_done_twice(fitted: Path, inputs: In
             raise Killed
 
     with pytest.raises(Killed):
-        inpaint_lora.fit(inputs, params_with(), tmp_path, die_in_training)
+        inpaint_lora.fit(inputs, params_with(), tmp_path, HOST, die_in_training)
     assert not (tmp_path / inpaint_lora.ADAPTERS).exists()
     said: list[tuple[str, int]] = []
-    inpaint_lora.fit(inputs, params_with(), tmp_path, lambda what, done, steps: said.append((what, done)))
+    inpaint_lora.fit(inputs, params_with(), tmp_path, HOST, lambda what, done, steps: said.append((what, done)))
     assert [done for what, done in said if what == "training the painter"] == [3, 4]
     files = {path.name for path in tmp_path.iterdir()}
     assert files == {path.name for path in fitted.iterdir()}
     assert {file_sha256(tmp_path / name) for name in files} == {file_sha256(fitted / name) for name in files}
     said.clear()
     painted_otherwise = params_with(inpaint_lora={"candidates": 9, "strength": (1.0, 2.0), "training": TRAINING})
-    inpaint_lora.fit(inputs, painted_otherwise, tmp_path, lambda what, done, steps: said.append((what, done)))
+    inpaint_lora.fit(inputs, painted_otherwise, tmp_path, HOST, lambda what, done, steps: said.append((what, done)))
     assert said == []
 
 
 def test_the_test_split_is_never_seen(inputs: Inputs, fitted: Path, tmp_path: Path) -> None:
     without = Inputs(tuple(image for image in inputs.images if image.split == TRAIN), (), inputs.sha256)
-    inpaint_lora.fit(without, params_with(), tmp_path, silent)
+    inpaint_lora.fit(without, params_with(), tmp_path, HOST, silent)
     assert file_sha256(tmp_path / inpaint_lora.ADAPTERS) == file_sha256(fitted / inpaint_lora.ADAPTERS)
 
 
@@ -221,8 +222,8 @@ def test_stable_diffusion_for_text_and_for_inpainting(inputs: Inputs, tmp_path: 
         backbone={"kind": "pretrained", "path": str(folder)},
         inpaint_lora={"steps": 3, "candidates": 2, "scheduler": "ddim", "training": {**TRAINING, "steps": 2}},
     )
-    inpaint_lora.fit(inputs, params, tmp_path / "models", silent)
-    model = inpaint_lora.load(inputs, params, tmp_path / "models")
+    inpaint_lora.fit(inputs, params, tmp_path / "models", HOST, silent)
+    model = inpaint_lora.load(inputs, params, tmp_path / "models", HOST)
     assert model.network.backbone.takes_holes == (channels_in == 9)
     places = places_of(inputs, 1)
     (image,) = fit_in(inpaint_lora.paint(model, places, params), places, params.adapt)
@@ -233,6 +234,6 @@ def test_stable_diffusion_for_text_and_for_inpainting(inputs: Inputs, tmp_path: 
 
 def test_missing_parts_are_named(fitted: Path, inputs: Inputs, tmp_path: Path) -> None:
     with pytest.raises(DefectoryError, match="no such weight file"):
-        inpaint_lora.load(inputs, params_with(), tmp_path)
+        inpaint_lora.load(inputs, params_with(), tmp_path, HOST)
     with pytest.raises(DefectoryError, match=r"inpaint_lora\.safetensors: made for another backbone or rank"):
-        inpaint_lora.load(inputs, params_with(training={"rank": 3}), fitted)
+        inpaint_lora.load(inputs, params_with(training={"rank": 3}), fitted, HOST)

@@ -21,6 +21,7 @@ from tasks.diffusion.clean_diffusion import PretrainedCleanDenoiser, PromptedCle
 from tasks.diffusion.clean_training import CLEAN_DIFFUSION, encode_clean_pool
 from tasks.diffusion.codec_training import to_tensor
 from tasks.inputs.store import Inputs
+from tasks.networks.device import HOST
 from tasks.params import Params
 from tasks.products import file_sha256
 from tasks.progress import silent
@@ -95,13 +96,13 @@ def images_of(model: sdas.Model, places: list[Place], params: Params) -> list[Im
 @pytest.fixture(scope="module")
 def fitted(inputs: Inputs, tmp_path_factory: pytest.TempPathFactory) -> Path:
     workdir = tmp_path_factory.mktemp("models")
-    sdas.fit(inputs, params_with(), workdir, silent)
+    sdas.fit(inputs, params_with(), workdir, HOST, silent)
     return workdir
 
 
 @pytest.fixture(scope="module")
 def model(fitted: Path, inputs: Inputs) -> sdas.Model:
-    return sdas.load(inputs, params_with(), fitted)
+    return sdas.load(inputs, params_with(), fitted, HOST)
 
 
 def test_small_images_are_painted_in_pixels_inside_the_mask_alone(model: sdas.Model, inputs: Inputs) -> None:
@@ -163,15 +164,15 @@ def test_training_survives_a_kill_and_is_not_done_twice(fitted: Path, inputs: In
             raise Killed
 
     with pytest.raises(Killed):
-        sdas.fit(inputs, params_with(), tmp_path, die_in_training)
+        sdas.fit(inputs, params_with(), tmp_path, HOST, die_in_training)
     assert not (tmp_path / CLEAN_DIFFUSION).exists()
     said: list[tuple[str, int]] = []
-    sdas.fit(inputs, params_with(), tmp_path, lambda what, done, steps: said.append((what, done)))
+    sdas.fit(inputs, params_with(), tmp_path, HOST, lambda what, done, steps: said.append((what, done)))
     assert [done for what, done in said if what == "training on clean images"] == [3, 4]
     assert file_sha256(tmp_path / CLEAN_DIFFUSION) == file_sha256(fitted / CLEAN_DIFFUSION)
     said.clear()
     other = params_with(steps=9, start=1.0, strength=(0.0, 2.0))
-    sdas.fit(inputs, other, tmp_path, lambda what, done, steps: said.append((what, done)))
+    sdas.fit(inputs, other, tmp_path, HOST, lambda what, done, steps: said.append((what, done)))
     assert said == []
 
 
@@ -180,8 +181,8 @@ def test_the_distance_to_the_normals_grows_with_the_strength(tmp_path: Path) -> 
     inputs = inputs_of(16)
     trained = {"views_per_category": 24, "close_up_share": 0.0, "steps": 80, "batch_size": 8, "learning_rate": 3e-3}
     model_params = {**trained, "channels": [32, 32], "ema_decay": 0.9}
-    sdas.fit(inputs, params_with(16, model=model_params), tmp_path, silent)
-    model = sdas.load(inputs, params_with(16, model=model_params), tmp_path)
+    sdas.fit(inputs, params_with(16, model=model_params), tmp_path, HOST, silent)
+    model = sdas.load(inputs, params_with(16, model=model_params), tmp_path, HOST)
     places = places_of(inputs, 48)
     places += [replace(place, spec=replace(place.spec, seed=1000 + n)) for n, place in enumerate(places[:16])]
     for setting in ({}, {"start": 1.0, "anchored": False, "grain": 1}):
@@ -207,8 +208,8 @@ def distance_to_normals(samples: torch.Tensor, normals: torch.Tensor) -> float:
 def test_larger_images_are_painted_in_latents(tmp_path: Path) -> None:
     size = 96
     inputs, params = inputs_of(size), params_with(size)
-    sdas.fit(inputs, params, tmp_path, silent)
-    model, places = sdas.load(inputs, params, tmp_path), places_of(inputs, 2)
+    sdas.fit(inputs, params, tmp_path, HOST, silent)
+    model, places = sdas.load(inputs, params, tmp_path, HOST), places_of(inputs, 2)
     painted = sdas.paint(model, places, params)
     assert painted.latents is not None
     assert painted.latents.shape == (2, 8, size // 8, size // 8)
@@ -242,8 +243,8 @@ def test_a_pretrained_pixel_model_begins_as_it_was_and_is_trained_on(
         before = PretrainedCleanDenoiser(unet, 2)(noisy, time, torch.tensor([0, 1]))
         unet.class_embedding = None
         assert torch.equal(before, unet(noisy, time).sample[:, :3])
-    sdas.fit(inputs, params, tmp_path / "models", silent)
-    model = sdas.load(inputs, params, tmp_path / "models")
+    sdas.fit(inputs, params, tmp_path / "models", HOST, silent)
+    model = sdas.load(inputs, params, tmp_path / "models", HOST)
     assert model.schedule.config.prediction_type == "epsilon"
     with torch.no_grad():
         assert not torch.equal(model.denoiser(noisy, time, torch.tensor([0, 1])), before)
@@ -258,23 +259,25 @@ def test_a_stable_diffusion_backbone_is_taken_as_it_is(tmp_path: Path) -> None:
     codec = {"kind": "pretrained", "path": str(folder / "vae")}
     backbone = {"kind": "pretrained", "path": str(folder), "space": "latent"}
     params = params_with(64, codec, model=backbone)
-    sdas.fit(inputs, params, tmp_path / "models", silent)
+    sdas.fit(inputs, params, tmp_path / "models", HOST, silent)
     assert not (tmp_path / "models" / CLEAN_DIFFUSION).exists()
-    model = sdas.load(inputs, params, tmp_path / "models")
+    model = sdas.load(inputs, params, tmp_path / "models", HOST)
     assert isinstance(model.denoiser, PromptedCleanDenoiser)
     assert not torch.equal(*model.denoiser.prompts)
     assert len(images_of(model, places_of(inputs, 3), params)) == 3
     with pytest.raises(DefectoryError, match=r"takes 4 channels, the images here have 3; sdas\.model\.space"):
-        sdas.load(inputs, params_with(64, codec, model={**backbone, "space": "pixel"}), tmp_path / "models")
+        sdas.load(inputs, params_with(64, codec, model={**backbone, "space": "pixel"}), tmp_path / "models", HOST)
 
 
 def test_missing_parts_are_named(inputs: Inputs, tmp_path: Path) -> None:
     with pytest.raises(DefectoryError, match=r"clean_diffusion\.safetensors: no such weight file"):
-        sdas.load(inputs, params_with(), tmp_path)
+        sdas.load(inputs, params_with(), tmp_path, HOST)
     with pytest.raises(DefectoryError, match=r"sdas\.model\.path .*could not be loaded"):
-        sdas.fit(inputs, params_with(model={"kind": "pretrained", "path": str(tmp_path / "none")}), tmp_path, silent)
+        sdas.fit(
+            inputs, params_with(model={"kind": "pretrained", "path": str(tmp_path / "none")}), tmp_path, HOST, silent
+        )
 
 
 def test_a_model_of_other_params_is_refused(fitted: Path, inputs: Inputs) -> None:
     with pytest.raises(DefectoryError, match="made for another architecture"):
-        sdas.load(inputs, params_with(model={"channels": [32, 96]}), fitted)
+        sdas.load(inputs, params_with(model={"channels": [32, 96]}), fitted, HOST)

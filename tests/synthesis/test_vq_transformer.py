@@ -11,6 +11,7 @@ from diffusers import VQModel
 
 from tasks.contracts import CLEAN, TEST, TRAIN, DefectoryError, DrawnMask, InputImage, Place, SampleSpec
 from tasks.inputs.store import Inputs
+from tasks.networks.device import HOST
 from tasks.params import Params
 from tasks.products import file_sha256
 from tasks.progress import silent
@@ -63,13 +64,13 @@ def params_with(**codec: object) -> Params:
 @pytest.fixture(scope="module")
 def fitted(inputs: Inputs, tmp_path_factory: pytest.TempPathFactory) -> Path:
     workdir = tmp_path_factory.mktemp("models")
-    fit(inputs, params_with(), workdir, silent)
+    fit(inputs, params_with(), workdir, HOST, silent)
     return workdir
 
 
 @pytest.fixture(scope="module")
 def model(fitted: Path, inputs: Inputs) -> Model:
-    return load(inputs, params_with(), fitted)
+    return load(inputs, params_with(), fitted, HOST)
 
 
 def places_of(inputs: Inputs, strength: float = 1.5, count: int = 3) -> list[Place]:
@@ -135,7 +136,7 @@ def test_fitting_again_makes_nothing(fitted: Path, inputs: Inputs) -> None:
     assert {IMAGE_CODEC, PRIOR} <= before.keys()
     assert not any("checkpoint" in name for name in before)
     said: list[str] = []
-    system_named("vq_transformer").fit(inputs, params_with(), fitted, lambda what, done, steps: said.append(what))
+    system_named("vq_transformer").fit(inputs, params_with(), fitted, HOST, lambda what, done, steps: said.append(what))
     assert {path.name: (path.stat().st_mtime_ns, file_sha256(path)) for path in fitted.iterdir()} == before
     assert said == []
 
@@ -150,8 +151,8 @@ def test_fitting_survives_a_kill(what: str, step: int, fitted: Path, inputs: Inp
             raise Killed
 
     with pytest.raises(Killed):
-        fit(inputs, params_with(), tmp_path, die)
-    fit(inputs, params_with(), tmp_path, silent)
+        fit(inputs, params_with(), tmp_path, HOST, die)
+    fit(inputs, params_with(), tmp_path, HOST, silent)
     assert {p.name: file_sha256(p) for p in tmp_path.iterdir()} == {p.name: file_sha256(p) for p in fitted.iterdir()}
 
 
@@ -167,9 +168,9 @@ def test_a_pretrained_codec_takes_the_same_way(inputs: Inputs, tmp_path: Path) -
         norm_num_groups=4,
     ).save_pretrained(folder)
     params = params_with(kind="pretrained", path=str(folder))
-    fit(inputs, params, tmp_path / "models", silent)
+    fit(inputs, params, tmp_path / "models", HOST, silent)
     assert not (tmp_path / "models" / IMAGE_CODEC).exists()
-    model = load(inputs, params, tmp_path / "models")
+    model = load(inputs, params, tmp_path / "models", HOST)
     place = places_of(inputs)[0]
     before, after = repaint_ids(model, place, params.vq_transformer)
     met = torch.from_numpy(place.mask.reshape(SIZE // 8, 8, SIZE // 8, 8).any(axis=(1, 3)))
@@ -179,6 +180,6 @@ def test_a_pretrained_codec_takes_the_same_way(inputs: Inputs, tmp_path: Path) -
 
 def test_missing_parts_are_named(inputs: Inputs, tmp_path: Path, fitted: Path) -> None:
     with pytest.raises(DefectoryError, match=r"codec\.safetensors: no such weight file"):
-        load(inputs, params_with(), tmp_path)
+        load(inputs, params_with(), tmp_path, HOST)
     with pytest.raises(DefectoryError, match=r"vq_transformer\.codec\.path .*no VQModel"):
-        load(inputs, params_with(kind="pretrained", path=str(tmp_path / "absent")), fitted)
+        load(inputs, params_with(kind="pretrained", path=str(tmp_path / "absent")), fitted, HOST)

@@ -11,6 +11,7 @@ from tasks.system_params import TokenPriorParams
 from tasks.tokens.grids import Grids
 from tasks.tokens.prior import Prior
 from tasks.tokens.prior_training import PriorTrainer
+from tasks.training.loop import train
 
 CODES = 6
 STRIPES, SPECKS = 0, 1
@@ -47,8 +48,7 @@ def tiny_params(**values: object) -> TokenPriorParams:
 def trained_prior() -> Prior:
     torch.manual_seed(0)
     prior = Prior(CODES, 2, 1, WINDOW, tiny_params())
-    trainer, examples = PriorTrainer(prior, tiny_params(), seed=0), grids()
-    while trainer.step < trainer.params.steps:
-        trainer.advance(examples)
+    trainer = PriorTrainer(prior, grids(), tiny_params(), seed=0)
+    train(trainer)
     trainer.finish()
     return prior

@@ -12,14 +12,15 @@ from scipy import ndimage
 
 from tasks.contracts import CLEAN, TEST, TRAIN, InputImage, Mask, ReferenceMask
 from tasks.inputs.store import Inputs
+from tasks.networks.device import HOST
 from tasks.params import Params
 from tasks.products import file_sha256
 from tasks.progress import silent
 from tasks.system_params import MaskCodecParams
-from tasks.tokens import training_loop
 from tasks.tokens.mask_codec import MaskCodec, MaskCodecTraining
 from tasks.tokens.mask_prior import MASK_CODEC, MASK_PRIOR, generate_masks
 from tasks.tokens.outline import augmented
+from tasks.training.loop import train
 
 SIZE = 128
 
@@ -42,12 +43,13 @@ def outlines(count: int, seed: int) -> torch.Tensor:
     return torch.from_numpy(np.stack(made)).unsqueeze(1)
 
 
-def test_masks_survive_their_tokens(tmp_path: Path) -> None:
+def test_masks_survive_their_tokens() -> None:
     torch.manual_seed(0)
     params = MaskCodecParams(steps=250)
     codec = MaskCodec(params)
     training = MaskCodecTraining(codec, outlines(150, 0).byte(), params, seed=0)
-    training_loop.train(training, params.steps, 10**6, tmp_path / "none", "made")
+    train(training)
+    training.finish()
     unseen = outlines(40, 1000).squeeze(1)
     ids = codec.encode(unseen.unsqueeze(1).float())
     back = codec.decode(ids)
@@ -90,7 +92,7 @@ def params() -> Params:
 @pytest.fixture(scope="module")
 def drawn(inputs: Inputs, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[ReferenceMask]]:
     workdir = tmp_path_factory.mktemp("models")
-    return workdir, generate_masks(inputs, params(), workdir, silent)
+    return workdir, generate_masks(inputs, params(), workdir, HOST, silent)
 
 
 def test_masks_are_drawn_for_each_type_of_the_train_split(drawn: tuple[Path, list[ReferenceMask]]) -> None:
@@ -117,7 +119,7 @@ def test_drawing_again_trains_nothing_and_gives_the_same(
     drawn: tuple[Path, list[ReferenceMask]], inputs: Inputs
 ) -> None:
     said: list[str] = []
-    again = generate_masks(inputs, params(), drawn[0], lambda what, done, steps: said.append(what))
+    again = generate_masks(inputs, params(), drawn[0], HOST, lambda what, done, steps: said.append(what))
     assert set(said) == {"drawing masks"}
     assert [item.mask.tobytes() for item in again] == [item.mask.tobytes() for item in drawn[1]]
 
@@ -134,12 +136,12 @@ def test_training_survives_a_kill(
             raise Killed
 
     with pytest.raises(Killed):
-        generate_masks(inputs, params(), tmp_path, die)
-    generate_masks(inputs, params(), tmp_path, silent)
+        generate_masks(inputs, params(), tmp_path, HOST, die)
+    generate_masks(inputs, params(), tmp_path, HOST, silent)
     for name in (MASK_CODEC, MASK_PRIOR):
         assert file_sha256(tmp_path / name) == file_sha256(drawn[0] / name)
 
 
 def test_without_masks_there_is_nothing_to_learn_from(inputs: Inputs, tmp_path: Path) -> None:
     cleans = Inputs(tuple(image for image in inputs.images if image.defect_type == CLEAN), (), "cleans")
-    assert generate_masks(cleans, params(), tmp_path, silent) == []
+    assert generate_masks(cleans, params(), tmp_path, HOST, silent) == []

@@ -14,8 +14,8 @@ from tasks.params import CodecParams
 from tasks.system_params import TokenCodecParams
 from tasks.tokens.discriminator import LARGEST_WEIGHT
 from tasks.tokens.image_codec import EmbeddedImageCodec
-from tasks.tokens.training_loop import train
 from tasks.tokens.vqgan_training import VQGANTraining, reconstruction_loss
+from tasks.training.loop import train
 from tests.factories import make_inputs
 
 PARAMS = TokenCodecParams(
@@ -29,7 +29,7 @@ def new_training(params: TokenCodecParams = PARAMS) -> VQGANTraining:
 
 
 def state(training: VQGANTraining) -> dict[str, Tensor]:
-    return {name: tensor.clone() for name, tensor in training.networks.state_dict().items()}
+    return {name: tensor.clone() for name, tensor in training.network.state_dict().items()}
 
 
 def test_lambda_is_that_of_plain_gradients_through_the_last_layer() -> None:
@@ -46,10 +46,10 @@ def test_lambda_is_that_of_plain_gradients_through_the_last_layer() -> None:
     assert 0 < weight < LARGEST_WEIGHT
 
 
-def test_all_weights_learn_and_stay_finite(tmp_path: Path) -> None:
+def test_all_weights_learn_and_stay_finite() -> None:
     training = new_training()
     before = state(training)
-    losses = train(training, PARAMS.steps, 10, tmp_path / "none", "made")
+    losses = train(training)
     after = state(training)
     moved = [name for name in before if not torch.equal(before[name], after[name])]
     for part in ("codec.codec.network.encoder", "codec.codec.network.decoder", "codec.quantiser", "discriminator"):
@@ -62,7 +62,7 @@ def test_the_discriminator_has_no_say_before_it_has_learned() -> None:
     for start, moved in ((0.9, False), (0.0, True)):
         training = new_training(PARAMS.model_copy(update={"discriminator_start": start}))
         before = training.discriminator[0].weight.clone()
-        training.advance(0)
+        training.advance()
         assert (not torch.equal(before, training.discriminator[0].weight)) == moved
 
 
@@ -74,13 +74,15 @@ def test_training_survives_a_kill_at_any_step(tmp_path: Path) -> None:
         if done == 5:
             raise Killed
 
-    undisturbed = new_training()
-    train(undisturbed, PARAMS.steps, PARAMS.checkpoint_every, tmp_path / "a", "made")
+    undisturbed, checkpoint = new_training(), tmp_path / "checkpoint"
+    train(undisturbed)
     with pytest.raises(Killed):
-        train(new_training(), PARAMS.steps, PARAMS.checkpoint_every, tmp_path / "b", "made", die_at_five)
+        train(new_training(), checkpoint, "made", die_at_five)
     resumed = new_training()
-    assert len(train(resumed, PARAMS.steps, PARAMS.checkpoint_every, tmp_path / "b", "made")) == 2
+    resumed.resume_from(checkpoint, "made")
+    assert len(train(resumed)) == 2
     whole, again = state(undisturbed), state(resumed)
     assert all(torch.equal(whole[name], again[name]) for name in whole)
     anew = new_training()
-    assert len(train(anew, PARAMS.steps, PARAMS.checkpoint_every, tmp_path / "b", "of something else")) == PARAMS.steps
+    anew.resume_from(checkpoint, "of something else")
+    assert anew.step == 0
