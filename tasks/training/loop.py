@@ -122,6 +122,18 @@ class Trainer(ABC, Generic[Batch]):
         return [(optimizer, parameter) for optimizer, group in groups for parameter in group["params"]]
 
 
+class _Average(EMAModel):
+    """diffusers' moving average, of all weights at once: a parameter at a time an accelerator waits for the host."""
+
+    @torch.no_grad()
+    def step(self, parameters: Sequence[nn.Parameter]) -> None:
+        self.optimization_step += 1
+        self.cur_decay_value = self.get_decay(self.optimization_step)
+        towards = torch._foreach_sub(self.shadow_params, parameters)
+        torch._foreach_mul_(towards, 1 - self.cur_decay_value)
+        torch._foreach_sub_(self.shadow_params, towards)
+
+
 class AveragedTrainer(Trainer[Batch]):
     """AdamW on a loss; what is kept is the moving average of the weights."""
 
@@ -131,7 +143,7 @@ class AveragedTrainer(Trainer[Batch]):
         optimizer = torch.optim.AdamW(
             self.trained, lr=recipe.learning_rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True
         )
-        self.average = EMAModel(self.trained, decay=recipe.ema_decay, use_ema_warmup=True, power=0.75)
+        self.average = _Average(self.trained, decay=recipe.ema_decay, use_ema_warmup=True, power=0.75)
         super().__init__(network, [optimizer], recipe, seed)
 
     @abstractmethod
