@@ -122,7 +122,9 @@ def _compute(operator: OpOverload, *arguments: Any, **options: Any) -> Any:
     _refuse_strangers(operator, arguments, options)
     _share_threads()
     call = _Call()
-    result = operator(*_each(arguments, call.to_host), **_each(options, call.to_host))
+    # What an operation is made of inside is cast as it is on the host, too.
+    with torch.autocast("cpu", torch.get_autocast_dtype(NAME), enabled=torch.is_autocast_enabled(NAME)):
+        result = operator(*_each(arguments, call.to_host), **_each(options, call.to_host))
     if operator._schema.is_mutable:
         call.keep_reshaped()
     wanted = options.get("device")

@@ -1,4 +1,4 @@
-"""The benchmark of a device, at small sizes on the processor: the rows it promises, and what a short time leaves out."""
+"""The benchmark of a device, at small sizes on the processor: the rows it promises, and what short time leaves out."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@
 
 The most important comes first, every row is written to DIR at once, and what no longer fits into the time is left out,
 by name. FOLDER is one category in the layout of MVTec AD, named as its folder is; without one, photographs are made.
-Parts: hardware, embedded, pretrained, profile, batches, networks, repeats.
+Parts: hardware, embedded, pretrained, profile, repeats, batches, networks.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from benchmarks.device.timing import forget_peak
 from tasks.arithmetic import fix_arithmetic
 from tasks.networks.device import choose_device, describe_device
 
-PARTS = ("hardware", "embedded", "pretrained", "profile", "batches", "networks", "repeats")
+PARTS = ("hardware", "embedded", "pretrained", "profile", "repeats", "batches", "networks")
 _SHORTEST = 10.0
 """Seconds that a part is worth beginning with."""
 _LONGEST = 90.0
@@ -69,10 +69,10 @@ class Jobs:
         yield from self._embedded()
         yield from self._pretrained(sides[0], until=0.8)
         yield Job("profile", "profile", 0.85, partial(measure_profile, self.shop))
+        yield Job("repeats", "repeats", 0.85, partial(measure_repeats, self.shop))
         yield Job("batches", "batches", 0.85, partial(embedded.measure_batches, self.shop))
         yield Job("networks", "networks, embedded", 0.9, self._embedded_network)
         yield Job("networks", "networks, Stable Diffusion", 0.95, self._pretrained_network)
-        yield Job("repeats", "repeats", 0.97, partial(measure_repeats, self.shop))
         for side in sides[1:]:
             yield from self._pretrained(side, until=1.0)
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from tasks.contracts import CLEAN, Image, Mask
@@ -111,7 +112,7 @@ class Scored:
 class Detector(Protocol):
     """A consumer of the data; a module with these functions is one. It never sees the test set while it is fitted."""
 
-    def fit(self, arm: Arm, params: EvaluateParams, seed: int, report: Report) -> Any:
+    def fit(self, arm: Arm, params: EvaluateParams, seed: int, device: torch.device, report: Report) -> Any:
         """Train on the arm's images for a fixed budget; the same arm, params and seed give the same model."""
 
     def score(self, model: Any, images: Sequence[Image]) -> Scored:

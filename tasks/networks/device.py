@@ -57,7 +57,7 @@ def moved(value: _Value, device: torch.device) -> _Value:
     """
     there: Any = value
     if isinstance(value, Tensor):
-        there = value.to(device, non_blocking=True)
+        there = value.to(device, non_blocking=device != HOST)  # what comes to the host is read there at once
     elif is_dataclass(value) and not isinstance(value, type):
         there = replace(value, **{each.name: moved(getattr(value, each.name), device) for each in fields(value)})
     elif isinstance(value, list | tuple):

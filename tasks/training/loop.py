@@ -113,9 +113,14 @@ class Trainer(ABC, Generic[Batch]):
 
     def resume_from(self, path: Path, made_from: str) -> None:
         """Go on from a checkpoint that was made from exactly this; any other one is left alone."""
-        if checkpoint := _read_checkpoint(path, made_from):
+        checkpoint = _read_checkpoint(path, made_from)
+        if checkpoint and self._weights() == {name for name in checkpoint[0] if name.startswith("weights.")}:
             held, self.step = checkpoint
             self.restore(held)
+
+    def _weights(self) -> set[str]:
+        """Their names in a checkpoint; one with others was written by another version of the code."""
+        return {name for name in self.tensors() if name.startswith("weights.")}
 
     def _parameters(self) -> list[tuple[Optimizer, nn.Parameter]]:
         groups = ((optimizer, group) for optimizer in self.optimizers for group in optimizer.param_groups)
@@ -129,7 +134,7 @@ class _Average(EMAModel):
     def step(self, parameters: Sequence[nn.Parameter]) -> None:
         self.optimization_step += 1
         self.cur_decay_value = self.get_decay(self.optimization_step)
-        towards = torch._foreach_sub(self.shadow_params, parameters)
+        towards = torch._foreach_sub(self.shadow_params, list(parameters))
         torch._foreach_mul_(towards, 1 - self.cur_decay_value)
         torch._foreach_sub_(self.shadow_params, towards)
 

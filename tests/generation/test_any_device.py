@@ -62,10 +62,6 @@ CASES: dict[str, dict[str, dict[str, Any]]] = {
         "paint": {"systems": {"adabldm": 1.0}},
         "masks": {"sources": {"learned": 1.0}, "learned_steps": 2, "learned_per_type": 2},
     },
-    "masks by a transformer": {
-        "paint": {"systems": {"vq_transformer": 1.0}},
-        "masks": {"sources": {"learned": 1.0}, "learned_by": "vq_transformer", "learned_per_type": 2},
-    },
 }
 
 

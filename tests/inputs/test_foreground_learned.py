@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from skimage import data
 
 from tasks.contracts import Image, Mask
@@ -22,6 +23,7 @@ from tasks.inputs.foreground_learned import (
     linear_discriminant,
 )
 from tasks.inputs.store import read_inputs
+from tests import pretend_device
 from tests.inputs.helpers import mvtec_source, mvtec_tree, params_of
 
 SIZE = 128
@@ -88,6 +90,15 @@ def test_the_same_photographs_give_the_same_bits_and_companions_do_not_matter() 
     assert first.threshold == again.threshold
     assert features_of(cleans[0]).shape == (80, 80, 24)
     assert np.array_equal(clusters_of(np.stack([features_of(cleans[0])])), clusters_of(features_of(cleans[0])[None]))
+
+
+def test_an_accelerator_finds_the_same() -> None:
+    cleans = [on_table(seed, table) for seed, table in enumerate(TABLES[:3])]
+    expected, found = learn_cells(cleans), learn_cells(cleans, torch.device(pretend_device.NAME, 0))
+    assert expected is not None
+    assert found is not None
+    assert np.array_equal(found.direction, expected.direction)
+    assert np.array_equal(find_by_cells(cleans[0], found), find_by_cells(cleans[0], expected))
 
 
 def test_cells_of_a_flat_photograph_are_all_alike() -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import pytest
 import torch
 from torch import Tensor
 
+from tasks.networks.device import HOST
 from tasks.tokens.fill import Wish, draw, fill, guided, gumbel
 from tasks.tokens.likelihood import negative_log_likelihood
 from tasks.tokens.sliding import views_over
+from tests import pretend_device
 from tests.tokens.patterns import SPECK, SPECKS, STRIPES, WINDOW, stripes, trained_prior
 
 
@@ -126,3 +130,15 @@ def test_what_breaks_the_pattern_is_unlikely() -> None:
     assert normal[free].mean() < 0.3
     assert odd[free].mean() > 1
     assert not normal[~free].any()
+
+
+def test_an_accelerator_fills_in_the_same_and_tells_the_same_likelihoods() -> None:
+    prior = deepcopy(trained_prior()).to(pretend_device.NAME)
+    ids, free = stripes(20, 12, 2), patch(20, 12, 4, 3) | patch(20, 12, 14, 6)
+    wish, covers = Wish(SPECKS, STRIPES, 1.5, temperature=0.5), 2 * free.long()
+    made = fill(prior, ids.to(pretend_device.NAME), free, covers, wish, torch.Generator().manual_seed(0))
+    expected = fill(trained_prior(), ids, free, covers, wish, torch.Generator().manual_seed(0))
+    assert made.device.type == pretend_device.NAME
+    assert torch.equal(made.to(HOST), expected)
+    nats, same = (negative_log_likelihood(each, ids, free, covers, STRIPES) for each in (prior, trained_prior()))
+    assert torch.equal(nats, same)
