@@ -10,6 +10,7 @@ import shutil
 import time
 from pathlib import Path
 
+import torch
 from prefect import flow
 
 from flows.lock import alone
@@ -30,6 +31,7 @@ from tasks.inputs.store import Inputs, read_inputs
 from tasks.masks.pseudo_store import PSEUDO_MASKS
 from tasks.params import Params, load_params
 from tasks.products import file_sha256, marker_of
+from tasks.progress import Report
 from tasks.quality.scores import Scorer
 
 
@@ -41,42 +43,46 @@ def evaluate(params: Path = PARAMS, root: Path = ROOT) -> None:
         raise DefectoryError(f"{workspace.release}: no release to evaluate; `defectory run` makes one")
     fix_arithmetic(wanted)
     with alone(workspace.evaluation_cache):  # not the whole workspace: versions are published meanwhile
-        run_arms(wanted, workspace)
+        arms(wanted, workspace)
     output.print(f"{workspace.evaluation / REPORT}")
     record_wall(workspace, "evaluate", start)
 
 
 @station("arms")
-def run_arms(params: Params, workspace: Workspace) -> None:
+def arms(params: Params, workspace: Workspace) -> None:
+    with progress() as report:
+        run_arms(params, workspace, device(), report)
+
+
+def run_arms(params: Params, workspace: Workspace, device: torch.device, report: Report) -> None:
+    """Measure all arms of all categories, and write the report, its figures and its pictures."""
     inputs, settings, models = read_inputs(workspace.inputs), params.evaluate, workspace.models
     size = settings.image_size
-    with progress() as report:
-        ours = {name: released(workspace.release, name, size, settings.samples) for name in inputs.categories}
-        painted = [example for examples in ours.values() for example in examples]
-        suspected = refuse_leaks(inputs, painted, report=report)
-        here = device()
-        scorer = Scorer(params.score, here)
-        folder = _baselines_folder(workspace)
-        baselines = {
-            name: painted_by(name, inputs, only(params, name), folder, scorer, here, report)
-            for name in _baselines(inputs)
-        }
-        evaluations = [
-            evaluate_category(
-                category,
-                photographs_of(inputs, category, models, size),
-                [
-                    SyntheticSet(RELEASE, "ours", ours[category]),
-                    *(SyntheticSet(name, "baseline", made.get(category, ())) for name, made in baselines.items()),
-                ],
-                suspected,
-                settings,
-                workspace.evaluation_cache / "scores" / category,
-                here,
-                report,
-            )
-            for category in inputs.categories
-        ]
+    ours = {name: released(workspace.release, name, size, settings.samples) for name in inputs.categories}
+    painted = [example for examples in ours.values() for example in examples]
+    suspected = refuse_leaks(inputs, painted, report=report)
+    scorer = Scorer(params.score, device)
+    folder = _baselines_folder(workspace)
+    baselines = {
+        name: painted_by(name, inputs, only(params, name), folder, scorer, device, report)
+        for name in _baselines(inputs)
+    }
+    evaluations = [
+        evaluate_category(
+            category,
+            photographs_of(inputs, category, models, size),
+            [
+                SyntheticSet(RELEASE, "ours", ours[category]),
+                *(SyntheticSet(name, "baseline", made.get(category, ())) for name, made in baselines.items()),
+            ],
+            suspected,
+            settings,
+            workspace.evaluation_cache / "scores" / category,
+            device,
+            report,
+        )
+        for category in inputs.categories
+    ]
     manifest = file_sha256(workspace.release / "manifest.parquet")
     made_by = f"Of the release whose manifest has the SHA-256 {manifest}; made by `defectory evaluate`."
     write_outcome(workspace.evaluation, f"What {params.dataset.name} is worth", made_by, evaluations, settings)

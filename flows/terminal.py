@@ -14,15 +14,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from tasks.contracts import DefectoryError
+from tasks.progress import Report
 
 OK, FAILED, INTERRUPTED = 0, 1, 130
 _LINE_SECONDS = 10.0
 
 output = Console(soft_wrap=True, highlight=False)
 errors = Console(stderr=True, soft_wrap=True, highlight=False)
-
-Report = Callable[[str, int, int], None]
-"""(what is being done, how much of it is done, how much there is in all)."""
 
 
 @contextmanager

@@ -34,7 +34,9 @@ from tasks.progress import Report
 from tasks.seeds import derive, numpy_generator, torch_generator
 from tasks.training.loop import load_product, train_product
 
-CODEC, DENOISER, BACKBONE = "codec.safetensors", "denoiser.safetensors", "backbone.safetensors"
+CODEC = "codec.safetensors"
+DENOISER = "denoiser.safetensors"
+BACKBONE = "backbone.safetensors"
 _SPECK_SHARE = 0.0006
 """Of the image: smaller pseudo-masks are taken for noise."""
 _CLEAN_FOR_PSEUDO = 400
