@@ -17,8 +17,9 @@ import pyarrow.parquet as pq
 
 from tasks.contracts import Image
 from tasks.inputs.store import read_inputs
+from tasks.seeds import choose
 from tasks.shards.encode import decode_image, decode_mask
-from tasks.sheets import amplify, choose
+from tasks.sheets import amplify
 
 _GAP = 4
 

@@ -19,8 +19,9 @@ from flows.version_files import VersionFiles, open_version, read_pictures, read_
 from tasks.contracts import Image, Mask
 from tasks.diff import Diff, Released, changed_keys, compare
 from tasks.diff_sheets import Pair, draw_pairs
+from tasks.seeds import choose
 from tasks.shards.files import write_atomic
-from tasks.sheets import choose, encode_sheet
+from tasks.sheets import encode_sheet
 
 SHOWN = 18
 """Samples on a sheet."""

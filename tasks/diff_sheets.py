@@ -1,7 +1,7 @@
 """Contact sheets of a diff: two pictures a sample, side by side under its name.
 
 In: pictures of the samples that were added, removed or changed. Out: one picture. Which samples are shown is chosen by
-a hash of their names (see `tasks.sheets.choose`).
+a hash of their names (see `tasks.seeds.choose`).
 """
 
 from __future__ import annotations

@@ -17,9 +17,9 @@ import pandas as pd
 from tasks.contracts import TRAIN
 from tasks.metrics import Scores, rounded
 from tasks.params import Params
+from tasks.seeds import choose
 from tasks.shards.encode import decode_image
 from tasks.shards.read import read_pictures
-from tasks.sheets import choose
 
 if TYPE_CHECKING:
     from tasks.inputs.store import Inputs

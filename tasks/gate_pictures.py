@@ -11,9 +11,9 @@ import pandas as pd
 
 from tasks.contracts import DefectoryError, Image
 from tasks.quality.effective import distance_to
+from tasks.seeds import choose
 from tasks.shards.encode import decode_image, decode_mask, sha256
 from tasks.shards.read import read_table
-from tasks.sheets import choose
 
 if TYPE_CHECKING:
     from tasks.inputs.store import Inputs

@@ -21,8 +21,8 @@ from tasks.facts import Facts
 from tasks.figures import histogram
 from tasks.metrics import score_key
 from tasks.quality.select import rules_in_force
+from tasks.seeds import choose
 from tasks.shards.ledger import ACCEPTED, FAILED, REJECTED
-from tasks.sheets import choose
 from tasks.templates import render
 from tasks.thresholds import RuleExamples
 

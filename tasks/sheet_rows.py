@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import PIL.Image
 
+from tasks.seeds import choose
 from tasks.shards.encode import decode_image, decode_mask
 from tasks.shards.ledger import ACCEPTED, REJECTED
 from tasks.shards.read import read_pictures
-from tasks.sheets import SheetRow, choose, draw_sheet
+from tasks.sheets import SheetRow, draw_sheet
 
 if TYPE_CHECKING:
     from tasks.inputs.store import Inputs

@@ -6,9 +6,8 @@ hand and never by their scores.
 
 from __future__ import annotations
 
-import hashlib
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,11 +37,6 @@ class SheetRow:
     intended: Mask
     effective: Mask
     result: Image
-
-
-def choose(sample_ids: Iterable[str], count: int) -> list[str]:
-    """The first `count` by the SHA-256 of their names: the same ones each time, and nobody's favourites."""
-    return sorted(sample_ids, key=lambda sample_id: hashlib.sha256(sample_id.encode()).digest())[:count]
 
 
 def draw_sheet(title: str, accepted: Sequence[SheetRow], rejected: Sequence[SheetRow]) -> PIL.Image.Image:

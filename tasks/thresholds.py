@@ -21,10 +21,10 @@ from tasks.contracts import Image, Mask
 from tasks.params import SelectParams
 from tasks.quality.nearest import squared_distances
 from tasks.quality.select import COPY_MEASURE, COPY_RULE, RULES, meets
+from tasks.seeds import choose
 from tasks.shards.encode import decode_image, decode_mask
 from tasks.shards.ledger import ACCEPTED, FAILED
 from tasks.shards.read import read_descriptors, read_pictures
-from tasks.sheets import choose
 
 if TYPE_CHECKING:
     from tasks.inputs.store import Inputs

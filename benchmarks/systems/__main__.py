@@ -28,7 +28,8 @@ from tasks.generation.line import draw_places
 from tasks.networks.device import choose_device
 from tasks.params import load_params
 from tasks.quality.ic_lpips import PROTOCOLS
-from tasks.sheets import choose, encode_sheet
+from tasks.seeds import choose
+from tasks.sheets import encode_sheet
 from tasks.synthesis import SYSTEMS
 
 

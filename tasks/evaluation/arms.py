@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from tasks.evaluation.contracts import Arm, Example, SyntheticSet
 from tasks.evaluation.examples import Photographs, shuffled
-from tasks.sheets import choose
+from tasks.seeds import choose
 
 FEW_REAL, SHUFFLED, NORMALS, ALL_REAL = "few real", "shuffled masks", "normals only", "all real"
 _FOLDS = 2

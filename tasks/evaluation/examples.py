@@ -18,8 +18,8 @@ from tasks.evaluation.contracts import Example, TestSet
 from tasks.inputs.normalise import fit_image, fit_mask
 from tasks.inputs.store import Inputs
 from tasks.masks.pseudo_store import PSEUDO_MASKS, read_references
+from tasks.seeds import choose
 from tasks.shards.encode import decode_image, decode_mask
-from tasks.sheets import choose
 
 RELEASE = "release"
 """The origin of examples from a release."""

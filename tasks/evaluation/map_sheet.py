@@ -12,7 +12,7 @@ from skimage.segmentation import find_boundaries
 from tasks.contracts import Image
 from tasks.evaluation.contracts import Example, Scored
 from tasks.picture_grid import TILE, GridRow, draw_grid
-from tasks.sheets import choose
+from tasks.seeds import choose
 
 _WHITE_FROM = 0.999
 """Quantile of an arm's scores on normal photographs that is drawn as half bright: what is brighter stands out."""

@@ -15,8 +15,7 @@ from tasks.inputs.store import Inputs
 from tasks.masks.draw import references_of
 from tasks.masks.pseudo_store import PSEUDO_MASKS, read_references
 from tasks.real_patches import PatchLibrary, build_library
-from tasks.seeds import derive
-from tasks.sheets import choose
+from tasks.seeds import choose, derive
 
 _KEPT = 8
 """Libraries in memory, each of some 20 MB: a shard is of one category, whose types these are."""
