@@ -20,8 +20,7 @@ from flows.workspace import PARAMS, ROOT, Workspace
 from tasks.inputs.build import InputsReport, build_inputs
 from tasks.inputs.readers import list_source
 from tasks.inputs.store import SPLITS
-from tasks.params import Params, fingerprint, load_params
-from tasks.plan import CODE_VERSION
+from tasks.params import CODE_VERSION, Params, fingerprint, load_params
 from tasks.products import file_sha256, is_made, mark_made
 
 

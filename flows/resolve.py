@@ -15,8 +15,7 @@ from flows.repository import RESOLVED
 from flows.terminal import run_to_status
 from tasks.fitted import used_systems
 from tasks.inputs.digest import sources_sha256
-from tasks.params import load_params
-from tasks.plan import CODE_VERSION
+from tasks.params import CODE_VERSION, load_params
 
 
 def resolve(params: Path, out: Path) -> None:

@@ -10,8 +10,7 @@ from pathlib import Path
 
 from tasks.contracts import DefectoryError
 from tasks.inputs.store import Inputs
-from tasks.params import Params, fingerprint
-from tasks.plan import CODE_VERSION
+from tasks.params import CODE_VERSION, Params, fingerprint
 from tasks.products import marker_of
 from tasks.shards.files import write_atomic
 from tasks.synthesis import entry_of

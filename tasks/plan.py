@@ -14,12 +14,8 @@ from typing import Any, TypeVar, overload
 
 from tasks.contracts import TRAIN, DefectoryError, SampleSpec, ShardPlan
 from tasks.inputs.store import Inputs
-from tasks.params import Params, fingerprint
+from tasks.params import CODE_VERSION, Params, fingerprint
 from tasks.seeds import derive, seed_of
-
-CODE_VERSION = 4
-"""Raised whenever the code of a station changes the bytes of a shard, or the code below what is drawn, so that old
-shards are made again."""
 
 ANY_DEFECT = "defect"
 """The defect type of samples in a category without a defect to learn from."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmarks.device.sizes import Sizes
 from tasks.params import BackboneParams, CodecParams, DenoiserParams, Params
-from tasks.system_params import (
+from tasks.params.systems import (
     AnomalyAnyParams,
     AnomalyDiffusionParams,
     InpaintLoraParams,

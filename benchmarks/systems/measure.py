@@ -19,12 +19,12 @@ import torch
 
 from benchmarks.systems.results import SystemResult
 from benchmarks.systems.training import timed, training_of
-from tasks.block import Block
 from tasks.contracts import TRAIN, Image, Place
 from tasks.evaluation.painted import verdicts_of
 from tasks.generation.line import draw_places
 from tasks.inputs.store import Inputs
 from tasks.params import Params, fingerprint
+from tasks.params.blocks import Block
 from tasks.progress import Report
 from tasks.quality.ic_lpips import PROTOCOLS, ic_lpips
 from tasks.quality.inception import inception_score

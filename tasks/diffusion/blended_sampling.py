@@ -19,7 +19,7 @@ from tasks.diffusion.attention import cross_attention
 from tasks.diffusion.attention_reweighting import attention_weights, reweighted
 from tasks.diffusion.blending import blend, cells_of, guidance_scale, guided
 from tasks.diffusion.schedule import predicted_clean, sampling_schedule, timesteps_of
-from tasks.system_params import AnomalyDiffusionParams
+from tasks.params.systems import AnomalyDiffusionParams
 
 
 @dataclass(frozen=True)

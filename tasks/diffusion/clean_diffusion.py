@@ -20,7 +20,7 @@ from tasks.contracts import CLEAN, DefectoryError
 from tasks.diffusion.backbone import own_schedule
 from tasks.diffusion.pretrained import PretrainedText, load_part, prompt_of
 from tasks.diffusion.schedule import training_schedule
-from tasks.system_params import SdasModelParams
+from tasks.params.systems import SdasModelParams
 
 PIXEL_CHANNELS = 3
 _KEY = "sdas.model.path"

@@ -25,10 +25,10 @@ from tasks.diffusion.schedule import stratified_timesteps, training_target
 from tasks.inputs.store import Inputs
 from tasks.networks.device import HOST
 from tasks.params import Params, fingerprint
+from tasks.params.systems import SdasModelParams
 from tasks.products import file_sha256, is_made
 from tasks.progress import Report
 from tasks.seeds import derive, numpy_generator
-from tasks.system_params import SdasModelParams
 from tasks.training.loop import AveragedTrainer, load_product, train_product
 
 CLEAN_DIFFUSION = "clean_diffusion.safetensors"

@@ -25,7 +25,7 @@ from tasks.diffusion.low_rank import LowRankBackbone
 from tasks.diffusion.schedule import stratified_timesteps, training_target
 from tasks.diffusion.text_backbone import Hole
 from tasks.diffusion.training import Pool, masked_error, weighted_error
-from tasks.system_params import LowRankTraining
+from tasks.params.systems import LowRankTraining
 from tasks.training.loop import AveragedTrainer
 
 _BOXES = 30

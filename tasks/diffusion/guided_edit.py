@@ -18,21 +18,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from tasks.diffusion.attention import cross_attention
-from tasks.diffusion.attention_guidance import (
-    Words,
-    anomaly_map,
-    attention_loss,
-    descend,
-    focus_of,
-    step_size,
-)
+from tasks.diffusion.attention_guidance import Words, anomaly_map, attention_loss, descend, focus_of, step_size
 from tasks.diffusion.blending import guided
 from tasks.diffusion.codec import Codec
 from tasks.diffusion.normal_conditioning import Chain
 from tasks.diffusion.schedule import TRAIN_TIMESTEPS
 from tasks.diffusion.text_backbone import Hole, TextBackbone
 from tasks.diffusion.text_image import TextImage
-from tasks.system_params import AnomalyAnyParams
+from tasks.params.systems import AnomalyAnyParams
 
 
 @dataclass(frozen=True)

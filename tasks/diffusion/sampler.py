@@ -23,7 +23,7 @@ from tasks.diffusion.blending import blend, cells_of, guidance_scale, guided
 from tasks.diffusion.codec import Codec
 from tasks.diffusion.denoiser import Condition, Denoiser, make_condition
 from tasks.diffusion.schedule import added_noise, predicted_clean, sampling_schedule, timesteps_of, training_target
-from tasks.system_params import AdaBLDMParams
+from tasks.params.systems import AdaBLDMParams
 
 _REACH = 2
 """Cells by which the mask is dilated on the latent grid: the paper's 5 x 5."""

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from tasks.contracts import CLEAN, Image, Mask
-from tasks.evaluation_params import EvaluateParams
+from tasks.params.detectors import EvaluateParams
 from tasks.progress import Report
 
 PHOTOGRAPH = "photograph"

@@ -26,7 +26,7 @@ from tasks.evaluation.contracts import Arm, Example
 from tasks.evaluation.examples import Photographs
 from tasks.evaluation.parents import nearest_normals
 from tasks.evaluation.validity import Validity, validity_of
-from tasks.evaluation_params import EvaluateParams
+from tasks.params.detectors import EvaluateParams
 from tasks.progress import Report
 
 _HELD_OUT = 5

@@ -29,7 +29,7 @@ from tasks.evaluation.map_sheet import draw_maps
 from tasks.evaluation.scoring import score_arm
 from tasks.evaluation.type_accuracy import TypeAccuracy, accuracies_of
 from tasks.evaluation.verdict import Verdict, judge
-from tasks.evaluation_params import DetectorParams, EvaluateParams
+from tasks.params.detectors import DetectorParams, EvaluateParams
 from tasks.progress import Report
 
 FLOOR = "memory_bank"

@@ -21,7 +21,7 @@ from sklearn.preprocessing import StandardScaler
 from tasks.contracts import DefectoryError
 from tasks.evaluation.contracts import Arm, Example
 from tasks.evaluation.features import pooled
-from tasks.evaluation_params import EvaluateParams
+from tasks.params.detectors import EvaluateParams
 
 _ROUNDS = 1000
 """Of the optimiser, at most."""

@@ -16,7 +16,7 @@ from tasks.evaluation.available import strata
 from tasks.evaluation.contracts import Role, Scored, TestSet
 from tasks.evaluation.histograms import ScoreHistograms
 from tasks.evaluation.intervals import Interval, interval, paired_interval, resampling_weights
-from tasks.evaluation_params import EvaluateParams
+from tasks.params.detectors import EvaluateParams
 from tasks.seeds import derive
 
 

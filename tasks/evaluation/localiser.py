@@ -19,8 +19,8 @@ from torchvision.ops import sigmoid_focal_loss
 
 from tasks.contracts import DefectoryError, Image
 from tasks.evaluation.contracts import Arm, Example, Scored
-from tasks.evaluation_params import EvaluateParams, LocaliserParams
 from tasks.networks.device import HOST, device_of, moved
+from tasks.params.detectors import EvaluateParams, LocaliserParams
 from tasks.progress import Report
 from tasks.seeds import derive, numpy_generator
 

@@ -19,8 +19,8 @@ from sklearn.preprocessing import StandardScaler
 from tasks.contracts import DefectoryError, Image, Mask
 from tasks.evaluation.contracts import Arm, Example, Scored
 from tasks.evaluation.features import CHANNELS, Cells, cells_of, coverage, grid_of, neighbourhoods, to_map
-from tasks.evaluation_params import EvaluateParams
 from tasks.networks.device import HOST
+from tasks.params.detectors import EvaluateParams
 from tasks.progress import Report
 from tasks.seeds import derive, numpy_generator
 

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 
 from tasks.evaluation.contracts import Arm, Detector, Example, Scored, TestSet
-from tasks.evaluation_params import EvaluateParams
 from tasks.params import fingerprint
+from tasks.params.detectors import EvaluateParams
 from tasks.progress import Report
 from tasks.shards.files import write_atomic
 

@@ -14,7 +14,7 @@ from tasks.evaluation.leaks import Leak
 from tasks.evaluation.likeness import Likeness
 from tasks.evaluation.type_accuracy import TypeAccuracy
 from tasks.evaluation.verdict import Verdict
-from tasks.evaluation_params import EvaluateParams
+from tasks.params.detectors import EvaluateParams
 
 NAMES = {
     "image_auroc": "I-AUROC",

@@ -16,7 +16,7 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
 from tasks.evaluation import classifier, feature_classifier
 from tasks.evaluation.contracts import Arm, Example, TestSet
-from tasks.evaluation_params import EvaluateParams
+from tasks.params.detectors import EvaluateParams
 from tasks.progress import Report
 
 

@@ -19,11 +19,11 @@ from torchvision.transforms import functional
 from tasks.contracts import Image, Mask, Place
 from tasks.inputs.store import Inputs
 from tasks.params import Params
+from tasks.params.systems import CutPasteParams
 from tasks.progress import Report
 from tasks.seeds import derive, numpy_generator
 from tasks.synthesis.pixels import Levels, bounding_box, laid_over, paint_each
 from tasks.synthesis.protocol import Painted
-from tasks.system_params import CutPasteParams
 
 _OFFSETS = 24
 """Places that are tried."""

@@ -35,12 +35,12 @@ from tasks.inputs.store import Inputs
 from tasks.masks.pseudo_store import PSEUDO_MASKS
 from tasks.networks.device import moved
 from tasks.params import Params, fingerprint
+from tasks.params.systems import InpaintLoraParams
 from tasks.products import file_sha256, is_made
 from tasks.progress import Report
 from tasks.seeds import derive, torch_generator
 from tasks.synthesis import crop_paste
 from tasks.synthesis.protocol import Painted, full_batches
-from tasks.system_params import InpaintLoraParams
 from tasks.training.loop import train_product
 
 ADAPTERS = "inpaint_lora.safetensors"

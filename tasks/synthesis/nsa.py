@@ -23,12 +23,12 @@ from scipy import ndimage
 from tasks.contracts import TRAIN, Image, InputImage, Mask, Place
 from tasks.inputs.store import Inputs
 from tasks.params import Params
+from tasks.params.systems import NsaParams
 from tasks.progress import Report
 from tasks.seeds import derive, numpy_generator
 from tasks.synthesis.pixels import Levels, bounding_box, laid_over, mean_change, paint_each
 from tasks.synthesis.poisson import PoissonEquation
 from tasks.synthesis.protocol import Painted
-from tasks.system_params import NsaParams
 
 _TRIES = 8
 _WHOLE = 0.97

@@ -24,10 +24,10 @@ from tasks.diffusion.labels import LabelTable
 from tasks.inputs.store import Inputs
 from tasks.networks.device import device_of
 from tasks.params import Params
+from tasks.params.systems import VQTransformerParams
 from tasks.progress import Report
 from tasks.seeds import derive, torch_generator
 from tasks.synthesis.protocol import Painted
-from tasks.system_params import VQTransformerParams
 from tasks.tokens.fill import Wish, fill
 from tasks.tokens.fitting import fit_image_codec, fit_prior, load_fitted_image_codec, load_fitted_prior
 from tasks.tokens.image_codec import ImageCodec

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tasks.system_params import MaskCodecParams
+from tasks.params.systems import MaskCodecParams
 from tasks.tokens.quantiser import Quantiser
 from tasks.training.loop import Trainer
 

@@ -22,10 +22,10 @@ from tasks.masks.draw import references_of
 from tasks.masks.pseudo_store import PSEUDO_MASKS, read_references
 from tasks.networks.device import HOST, device_of, moved
 from tasks.params import Params, fingerprint
+from tasks.params.systems import TokenPriorParams
 from tasks.products import file_sha256, is_made
 from tasks.progress import Report
 from tasks.seeds import derive, numpy_generator, torch_generator
-from tasks.system_params import TokenPriorParams
 from tasks.tokens.fill import draw, gumbel
 from tasks.tokens.fitting import dataset_of, seed_torch
 from tasks.tokens.mask_codec import FACTOR, MaskCodec, MaskCodecTraining

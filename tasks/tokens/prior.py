@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import DynamicCache, GPT2Config, GPT2Model
 
-from tasks.system_params import TokenPriorParams
+from tasks.params.systems import TokenPriorParams
 
 COVERS = 3
 """A cell outside the mask, one that the mask meets, and one that lies in it wholly: 0, 1, 2."""

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from tasks.system_params import TokenPriorParams
+from tasks.params.systems import TokenPriorParams
 from tasks.tokens.grids import Grids, positions_of
 from tasks.tokens.order import random_known, reading_order
 from tasks.tokens.prior import Prior, Window

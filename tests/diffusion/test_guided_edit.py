@@ -20,7 +20,7 @@ from tasks.diffusion.schedule import training_schedule
 from tasks.diffusion.text_backbone import Hole, new_backbone
 from tasks.diffusion.text_image import EmbeddedTextImage, PretrainedTextImage, TextImage
 from tasks.params import BackboneParams, CodecParams
-from tasks.system_params import AnomalyAnyParams
+from tasks.params.systems import AnomalyAnyParams
 from tests.diffusion.tiny_clip import save_tiny_clip
 
 PROMPT, CLEAN_PROMPT, DETAILED = "a nut rust", "a nut", "a nut red rust"

@@ -16,7 +16,7 @@ from tasks.diffusion.denoiser import Denoiser, make_condition
 from tasks.diffusion.sampler import Edit, guided_prediction, paint_latents, stage_of
 from tasks.diffusion.schedule import training_schedule
 from tasks.params import CodecParams
-from tasks.system_params import AdaBLDMParams
+from tasks.params.systems import AdaBLDMParams
 
 REACH = 2
 PARAMS = AdaBLDMParams(steps=6, free_share=0.34, image_space_share=0.17)

@@ -11,8 +11,8 @@ import torch
 from tasks.evaluation import classifier, feature_classifier, localiser, memory_bank, probe
 from tasks.evaluation.contracts import Arm, Detector
 from tasks.evaluation.likeness import likenesses_of
-from tasks.evaluation_params import ClassifierParams, EvaluateParams, LocaliserParams, ProbeParams
 from tasks.networks.device import HOST, device_of
+from tasks.params.detectors import ClassifierParams, EvaluateParams, LocaliserParams, ProbeParams
 from tasks.progress import silent
 from tests import pretend_device
 from tests.evaluation.pictures import arm, defective, held_out

@@ -13,8 +13,8 @@ from tasks.evaluation.difficulty import Difficulty, auroc, compare, difficulties
 from tasks.evaluation.examples import Photographs
 from tasks.evaluation.parents import nearest_normals
 from tasks.evaluation.validity import validity_of
-from tasks.evaluation_params import EvaluateParams
 from tasks.networks.device import HOST
+from tasks.params.detectors import EvaluateParams
 from tests.evaluation.planted import SIZE, defect, disc, ignore, normal, texture
 
 PARAMS = EvaluateParams(image_size=SIZE)

@@ -10,8 +10,8 @@ import pytest
 from tasks.contracts import DefectoryError
 from tasks.evaluation.contracts import Arm, Example
 from tasks.evaluation.feature_classifier import balanced, fit, predict
-from tasks.evaluation_params import EvaluateParams
 from tasks.networks.device import HOST
+from tasks.params.detectors import EvaluateParams
 from tests.evaluation.planted import SIZE, defect, disc, texture
 
 PARAMS = EvaluateParams(image_size=SIZE)

@@ -12,8 +12,8 @@ from tasks.contracts import DefectoryError
 from tasks.evaluation import localiser
 from tasks.evaluation.contracts import Arm
 from tasks.evaluation.exact import image_metrics, pixel_metrics
-from tasks.evaluation_params import EvaluateParams, LocaliserParams
 from tasks.networks.device import HOST
+from tasks.params.detectors import EvaluateParams, LocaliserParams
 from tasks.progress import silent
 from tests.evaluation.pictures import arm, defective, held_out, normal
 

@@ -12,8 +12,8 @@ from tasks.contracts import DefectoryError
 from tasks.evaluation.contracts import Example, TestSet
 from tasks.evaluation.examples import shuffled
 from tasks.evaluation.probe import LinearProbe, balanced, cell_labels, described, draw, fit, score
-from tasks.evaluation_params import EvaluateParams, ProbeParams
 from tasks.networks.device import HOST
+from tasks.params.detectors import EvaluateParams, ProbeParams
 from tests.evaluation.planted import SIZE, arm, defect, ignore, normal, texture
 
 PARAMS = EvaluateParams(image_size=SIZE)

@@ -13,8 +13,8 @@ import torch
 from tasks.contracts import Image
 from tasks.evaluation.contracts import Arm, Scored, TestSet
 from tasks.evaluation.scoring import score_arm
-from tasks.evaluation_params import EvaluateParams, ProbeParams
 from tasks.networks.device import HOST
+from tasks.params.detectors import EvaluateParams, ProbeParams
 from tasks.progress import Report
 from tests.evaluation.pictures import arm, defective, held_out, normal
 

@@ -7,7 +7,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from tasks.system_params import TokenPriorParams
+from tasks.params.systems import TokenPriorParams
 from tasks.tokens.grids import Grids
 from tasks.tokens.prior import Prior
 from tasks.tokens.prior_training import PriorTrainer

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tasks.diffusion.codec import load_codec
 from tasks.params import CodecParams
-from tasks.system_params import TokenCodecParams
+from tasks.params.systems import TokenCodecParams
 from tasks.tokens.discriminator import LARGEST_WEIGHT
 from tasks.tokens.image_codec import EmbeddedImageCodec
 from tasks.tokens.vqgan_training import VQGANTraining, reconstruction_loss

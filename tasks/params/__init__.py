@@ -16,10 +16,10 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
-from tasks.block import Block, Count, Positive, Prompt, Share
 from tasks.contracts import CLEAN, DefectoryError, check_name
-from tasks.evaluation_params import EvaluateParams
-from tasks.system_params import (
+from tasks.params.blocks import Block, Count, Positive, Prompt, Share
+from tasks.params.detectors import EvaluateParams
+from tasks.params.systems import (
     AdaBLDMParams,
     AnomalyAnyParams,
     AnomalyDiffusionParams,
@@ -33,6 +33,10 @@ from tasks.system_params import (
     SystemParams,
     VQTransformerParams,
 )
+
+CODE_VERSION = 4
+"""Raised whenever the code of a station changes the bytes of a shard, or the code below what is drawn, so that old
+shards are made again."""
 
 
 class DatasetParams(Block):

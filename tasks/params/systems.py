@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from tasks.block import Block, Count, Positive, Share
+from tasks.params.blocks import Block, Count, Positive, Share
 
 MaskSource = Literal["perlin", "strokes", "reference", "boxes", "learned"]
 MaskShares = dict[MaskSource, Share]

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from tasks.block import Block, Count, Positive, Share
+from tasks.params.blocks import Block, Count, Positive, Share
 
 
 class DetectorParams(Block):
