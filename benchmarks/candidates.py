@@ -16,12 +16,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from tasks.contracts import CLEAN, TRAIN, InputImage, ShardPlan
+from tasks.files.atomic import sha256, shard_files
+from tasks.files.products import mark_made
+from tasks.files.tables import encode_table
 from tasks.inputs.store import Inputs
 from tasks.params import DatasetParams, InputsParams, Params, SourceParams
-from tasks.products import mark_made
 from tasks.quality.nearest_real import REAL_DESCRIPTORS, REAL_SCHEMA, made_from
-from tasks.shards.encode import encode_table, sha256
-from tasks.shards.files import shard_files
 from tasks.shards.write import SCORES_SCHEMA
 
 LOGITS, LENGTH = 1000, 256

@@ -25,7 +25,7 @@ from benchmarks.figures import print_figure
 from benchmarks.killing import Instant, Zygote, instants_of, zygote
 from flows.local_store import local_store, store_key
 from flows.server import embedded_server, records_in
-from tasks.shards.files import sha256_of
+from tasks.files.atomic import sha256_of
 
 
 class Campaign:

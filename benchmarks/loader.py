@@ -29,8 +29,9 @@ from benchmarks.figures import print_figure
 from flows.local_store import BUCKET, local_store, store_key
 from flows.publish import publish
 from flows.repository import init_workspace
-from tasks.shards.encode import IMAGE_ROWS, encode_image, encode_mask, encode_table, sha256
-from tasks.shards.files import write_atomic
+from tasks.files.atomic import sha256, write_atomic
+from tasks.files.pictures import encode_image, encode_mask
+from tasks.files.tables import IMAGE_ROWS, encode_table
 from tasks.shards.pack import PACKED_SCHEMA
 from tasks.versions import RELEASE, Stream, open_release
 

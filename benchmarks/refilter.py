@@ -20,13 +20,13 @@ from typing import TypeVar
 from benchmarks.candidates import LOGITS, make_inputs, make_params, write_candidates
 from benchmarks.figures import print_figure
 from benchmarks.refilter_pictures import seconds_a_sample
+from tasks.files.atomic import write_atomic
+from tasks.files.tables import encode_table
 from tasks.manifest import build_manifest
 from tasks.metrics import build_metrics
 from tasks.plan import plan_shards
 from tasks.quality.nearest_real import read_real_descriptors
 from tasks.release import check_finished, judge_candidates
-from tasks.shards.encode import encode_table
-from tasks.shards.files import write_atomic
 from tasks.shards.ledger import ACCEPTED, build_ledger
 from tasks.shards.read import read_logits
 

@@ -16,9 +16,9 @@ import PIL.Image
 import pyarrow.parquet as pq
 
 from tasks.contracts import Image
+from tasks.files.pictures import decode_image, decode_mask
 from tasks.inputs.store import read_inputs
 from tasks.seeds import choose
-from tasks.shards.encode import decode_image, decode_mask
 from tasks.sheets import amplify
 
 _GAP = 4

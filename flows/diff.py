@@ -19,8 +19,8 @@ from flows.version_files import VersionFiles, open_version, read_pictures, read_
 from tasks.contracts import Image, Mask
 from tasks.diff import Diff, Released, changed_keys, compare
 from tasks.diff_sheets import Pair, draw_pairs
+from tasks.files.atomic import write_atomic
 from tasks.seeds import choose
-from tasks.shards.files import write_atomic
 from tasks.sheets import encode_sheet
 
 SHOWN = 18

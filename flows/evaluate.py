@@ -27,10 +27,11 @@ from tasks.evaluation.examples import RELEASE, photographs_of, released
 from tasks.evaluation.leaks import refuse_leaks
 from tasks.evaluation.outcome import REPORT, write_outcome
 from tasks.evaluation.painted import BASELINES, only, painted_by
+from tasks.files.atomic import file_sha256
+from tasks.files.products import marker_of
 from tasks.inputs.store import Inputs, read_inputs
 from tasks.masks.pseudo_store import PSEUDO_MASKS
 from tasks.params import Params, load_params
-from tasks.products import file_sha256, marker_of
 from tasks.progress import Report
 from tasks.quality.scores import Scorer
 

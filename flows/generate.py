@@ -19,14 +19,15 @@ from flows import policy
 from flows.lock import exclusive
 from flows.stage import run_stage
 from flows.stations import MODEL_STATIONS, STATIONS, DrawnShard, Run, ScoredShard, adapt, masks, pack, paint, score
-from flows.terminal import Report, progress
+from flows.terminal import progress
 from flows.timing import peak_memory
 from flows.workspace import PARAMS, ROOT, Workspace
 from tasks.contracts import DefectoryError, Failure, ShardPlan
+from tasks.files.atomic import shard_files
 from tasks.params import load_params
 from tasks.parts import WHOLE, Part
+from tasks.progress import Report
 from tasks.quality.real_descriptors import write_real_descriptors
-from tasks.shards.files import shard_files
 from tasks.shards.read import is_done, read_marker, read_scores
 from tasks.shards.sweep import sweep_stale
 from tasks.shards.write import write_shard

@@ -18,12 +18,12 @@ from flows.repository import git
 from flows.terminal import output
 from flows.workspace import Workspace
 from tasks.contracts import DefectoryError, SampleSpec
+from tasks.files.atomic import sha256, write_atomic
+from tasks.files.pictures import IMAGE_ENDING, MASK_ENDING, encode_image, encode_mask
 from tasks.generation.line import Line, make, masks
 from tasks.inputs.store import Inputs, read_inputs
 from tasks.params import Params, load_params
 from tasks.remake import differences, read_row, spec_of
-from tasks.shards.encode import IMAGE_ENDING, MASK_ENDING, encode_image, encode_mask, sha256
-from tasks.shards.files import write_atomic
 from tasks.versions import RELEASE, outputs_of
 
 

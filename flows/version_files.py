@@ -22,7 +22,7 @@ from flows.repository import RESOLVED
 from tasks.addresses import check_address, without_credentials
 from tasks.contracts import DefectoryError, Image, Mask, check_below
 from tasks.diff import Released
-from tasks.shards.encode import decode_image, decode_mask
+from tasks.files.pictures import decode_image, decode_mask
 from tasks.store import CHECKSUM_VARIABLES
 from tasks.versions import RELEASE, outputs_of
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tasks.shards.files import write_atomic
+from tasks.files.atomic import write_atomic
 
 PARAMS, ROOT = Path("params.yaml"), Path("data")
 

@@ -15,10 +15,10 @@ import numpy as np
 import pandas as pd
 
 from tasks.contracts import TRAIN
+from tasks.files.pictures import decode_image
 from tasks.metrics import Scores, rounded
 from tasks.params import Params
 from tasks.seeds import choose
-from tasks.shards.encode import decode_image
 from tasks.shards.read import read_pictures
 
 if TYPE_CHECKING:

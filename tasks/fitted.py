@@ -9,10 +9,10 @@ import json
 from pathlib import Path
 
 from tasks.contracts import DefectoryError
+from tasks.files.atomic import write_atomic
+from tasks.files.products import marker_of
 from tasks.inputs.store import Inputs
 from tasks.params import CODE_VERSION, Params, fingerprint
-from tasks.products import marker_of
-from tasks.shards.files import write_atomic
 from tasks.synthesis import entry_of
 
 RECORD = "fitted.json"

@@ -15,12 +15,12 @@ import pandas as pd
 import pyarrow as pa
 
 from tasks.contracts import TRAIN, DefectoryError, ShardPlan
+from tasks.files.tables import read_columns, read_table
 from tasks.gate_pictures import PICTURE_COLUMNS, name_some, picture_problems
 from tasks.gate_scores import score_problems
 from tasks.manifest import MANIFEST_SCHEMA
 from tasks.params import Params
 from tasks.shards.ledger import ACCEPTED, FAILED, LEDGER_SCHEMA, REJECTED, count_statuses
-from tasks.shards.read import read_columns, read_table
 
 if TYPE_CHECKING:
     from tasks.inputs.store import Inputs

@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 
 from tasks.contracts import DefectoryError, Image
+from tasks.files.atomic import sha256
+from tasks.files.pictures import decode_image, decode_mask
+from tasks.files.tables import read_table
 from tasks.quality.effective import distance_to
 from tasks.seeds import choose
-from tasks.shards.encode import decode_image, decode_mask, sha256
-from tasks.shards.read import read_table
 
 if TYPE_CHECKING:
     from tasks.inputs.store import Inputs

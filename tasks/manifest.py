@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tasks.contracts import TRAIN
-from tasks.shards.encode import IMAGE_ENDING, MASK_ENDING
+from tasks.files.pictures import IMAGE_ENDING, MASK_ENDING
 
 MANIFEST_SCHEMA = pa.schema(
     [

@@ -20,11 +20,13 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from tasks import folders
 from tasks.card import build_card
 from tasks.contracts import DefectoryError, ShardPlan
 from tasks.diversity import diversity_of
 from tasks.facts import Facts, sources_of
+from tasks.files import folders
+from tasks.files.atomic import write_atomic
+from tasks.files.tables import encode_table
 from tasks.gate import check_release
 from tasks.manifest import build_manifest
 from tasks.metrics import build_metrics
@@ -34,8 +36,6 @@ from tasks.quality.nearest_real import nearest_real, read_real_descriptors
 from tasks.quality.select import COPY_MEASURE, judge
 from tasks.report import SHEET_QUALITY, build_report, data_uri
 from tasks.shards.checksums import write_checksums
-from tasks.shards.encode import encode_table
-from tasks.shards.files import write_atomic
 from tasks.shards.ledger import ACCEPTED, FAILED, REJECTED, build_ledger
 from tasks.shards.pack import PACKED_FROM, pack_shards
 from tasks.shards.read import has_its_scores, is_done, read_logits, read_scores

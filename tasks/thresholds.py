@@ -18,11 +18,11 @@ from scipy import ndimage
 from skimage.segmentation import find_boundaries
 
 from tasks.contracts import Image, Mask
+from tasks.files.pictures import decode_image, decode_mask
 from tasks.params import SelectParams
 from tasks.quality.nearest import squared_distances
 from tasks.quality.select import COPY_MEASURE, COPY_RULE, RULES, meets
 from tasks.seeds import choose
-from tasks.shards.encode import decode_image, decode_mask
 from tasks.shards.ledger import ACCEPTED, FAILED
 from tasks.shards.read import read_descriptors, read_pictures
 

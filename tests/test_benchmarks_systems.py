@@ -20,10 +20,10 @@ from benchmarks.systems.table import table_of
 from benchmarks.systems.training import RECORD, timed, training_of
 from tasks import synthesis
 from tasks.contracts import SampleSpec
+from tasks.files.products import mark_made, marker_of
 from tasks.generation.line import draw_places
 from tasks.inputs.store import read_inputs
 from tasks.params import load_params
-from tasks.products import mark_made, marker_of
 from tests import stand_in
 from tests.factory_fixtures import write_params, write_photographs
 

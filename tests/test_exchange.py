@@ -9,14 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from flows.local_store import StoreKey
 from tasks.contracts import DefectoryError, ShardPlan
 from tasks.exchange import DATA, PARAMS, Delivery, collect_shard, delivered, fetch_kit, run_name, share_kit
+from tasks.files.atomic import sha256, shard_files
 from tasks.params import load_params
-from tasks.shards.encode import sha256
-from tasks.shards.files import shard_files
 from tasks.shards.read import is_done
 from tasks.store import Store
-from tests.conftest import StoreKey
 from tests.factories import Workspace, make_inputs, make_params, make_workspace
 from tests.factory_fixtures import hashes
 

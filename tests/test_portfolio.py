@@ -12,6 +12,7 @@ import torch
 from scipy import ndimage
 
 from tasks.contracts import DefectoryError, Image, Place
+from tasks.files.products import is_made
 from tasks.fitted import fitted_sha256, used_systems
 from tasks.inputs.build import build_inputs
 from tasks.inputs.store import Inputs, read_inputs
@@ -19,7 +20,6 @@ from tasks.masks.draw import draw_mask
 from tasks.networks.device import HOST
 from tasks.params import Params, load_params
 from tasks.plan import plan_samples
-from tasks.products import is_made
 from tasks.progress import silent
 from tasks.synthesis.portfolio import Portfolio, as_coloured, fit_systems
 from tests import stand_in

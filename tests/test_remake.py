@@ -15,9 +15,11 @@ import pytest
 from typer.testing import CliRunner
 
 from flows.cli import app
-from flows.stations import Line, adapt, masks, pack, paint, score
+from flows.stations import adapt, masks, pack, paint, score
 from flows.terminal import FAILED, OK
 from flows.workspace import Workspace
+from tasks.files.atomic import sha256
+from tasks.generation.line import Line
 from tasks.inputs.build import build_inputs
 from tasks.inputs.store import read_inputs
 from tasks.manifest import MANIFEST_SCHEMA
@@ -26,7 +28,6 @@ from tasks.params import load_params
 from tasks.plan import plan_samples
 from tasks.release import build_release
 from tasks.remake import read_row, spec_of
-from tasks.shards.encode import sha256
 from tasks.synthesis.portfolio import fit_systems
 from tests import stand_in
 from tests.factory_fixtures import write_params, write_photographs

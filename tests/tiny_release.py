@@ -17,7 +17,7 @@ import pyarrow.parquet as parquet
 import yaml
 from PIL import Image
 
-from tasks.shards.encode import encode_table
+from tasks.files.tables import encode_table
 
 SIZE = 32
 TYPES = ("scratch", "crack")

@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmarks.device.estimate import ESTIMATE, estimates
 from benchmarks.device.tables import page_of
-from tasks.shards.files import write_atomic
+from tasks.files.atomic import write_atomic
 
 JSON, PAGE = "device.json", "device.md"
 

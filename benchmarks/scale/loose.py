@@ -14,7 +14,7 @@ from pathlib import Path
 from benchmarks.scale.place import ENDPOINT, Figures, Place
 from flows.local_store import BUCKET
 from flows.repository import dvc, git, init_workspace
-from tasks.shards.read import read_table
+from tasks.files.tables import read_table
 
 _SAMPLES = 3600
 

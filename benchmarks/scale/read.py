@@ -13,6 +13,8 @@ from benchmarks.scale.place import Figures, Place
 from flows.versions import verify_here
 from flows.workspace import Workspace
 from tasks.contracts import ShardPlan
+from tasks.files.atomic import sha256_of, write_atomic
+from tasks.files.tables import encode_table
 from tasks.fitted import fitted_sha256
 from tasks.inputs.store import Inputs, read_inputs
 from tasks.manifest import build_manifest
@@ -20,8 +22,6 @@ from tasks.params import Params, SelectParams, load_params
 from tasks.plan import plan_shards
 from tasks.quality.nearest_real import read_real_descriptors
 from tasks.release import judge_candidates
-from tasks.shards.encode import encode_table
-from tasks.shards.files import sha256_of, write_atomic
 from tasks.shards.ledger import ACCEPTED, build_ledger
 from tasks.versions import Stream, open_release
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.figures import hardware
-from tasks.products import marker_of
-from tasks.shards.files import write_atomic
+from tasks.files.atomic import write_atomic
+from tasks.files.products import marker_of
 from tasks.synthesis import entry_of
 
 RECORD = "seconds.json"

@@ -9,8 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks.evaluation.contracts import Example
-from tasks.shards.encode import IMAGE_ROWS, decode_image, decode_mask, encode_image, encode_mask, encode_table
-from tasks.shards.files import write_atomic
+from tasks.files.atomic import write_atomic
+from tasks.files.pictures import decode_image, decode_mask, encode_image, encode_mask
+from tasks.files.tables import IMAGE_ROWS, encode_table
 
 _KEY = b"made_from"
 _TEXTS = ("example_id", "category", "defect_type", "origin")

@@ -22,11 +22,12 @@ from tasks.diffusion.codec import Codec
 from tasks.diffusion.codec_training import to_tensor
 from tasks.diffusion.fitting import CODEC
 from tasks.diffusion.schedule import stratified_timesteps, training_target
+from tasks.files.atomic import file_sha256
+from tasks.files.products import is_made
 from tasks.inputs.store import Inputs
 from tasks.networks.device import HOST
 from tasks.params import Params, fingerprint
 from tasks.params.systems import SdasModelParams
-from tasks.products import file_sha256, is_made
 from tasks.progress import Report
 from tasks.seeds import derive, numpy_generator
 from tasks.training.loop import AveragedTrainer, load_product, train_product

@@ -8,24 +8,20 @@ zero mean and unit variance per channel, which is what the denoiser's noise sche
 
 from __future__ import annotations
 
-import os
-import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
 from tasks.contracts import DefectoryError
+from tasks.files.tensors import read_safetensors, write_safetensors
 from tasks.networks.device import HOST
 from tasks.params import CodecParams
-from tasks.shards.files import replacing
 
 SHIPPED = Path(__file__).parent / "weights" / "codec.safetensors"
 FACTOR = 8
@@ -186,39 +182,3 @@ def save_codec(codec: Codec, path: Path, metadata: dict[str, str] | None = None)
     """Write the weights in half precision, which costs less than 0.01 dB, with the recipe as metadata."""
     tensors = {name: tensor.half().contiguous() for name, tensor in codec.state_dict().items()}
     write_safetensors(path, tensors, metadata or {})
-
-
-def write_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
-    """Write tensors of any device; the file appears whole or not at all.
-
-    Raises DefectoryError where the disk is full or refuses.
-    """
-    with replacing(path) as partial:
-        try:
-            save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, partial, metadata)
-        except SafetensorError as error:  # which tells the system's error in its text alone
-            number = re.search(r"os error (\d+)", str(error))
-            raise (OSError(int(number[1]), os.strerror(int(number[1]))) if number else error) from None
-
-
-def read_safetensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file in float32, on the host.
-
-    Raises DefectoryError that names the file and the next step.
-    """
-    if not path.is_file():
-        raise DefectoryError(f"{path}: no such weight file; `defectory doctor` says which weights are missing")
-    try:
-        with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 - no mapping
-    except SafetensorError as error:
-        raise DefectoryError(
-            f"{path}: expected safetensors weights, got something else ({error}); pickled weights are not read, "
-            "convert the file with safetensors.torch.save_file"
-        ) from None
-
-
-def metadata_of(path: Path) -> dict[str, str]:
-    """What `save_codec` recorded with the weights: recipe, training data, licence."""
-    with safe_open(path, framework="pt") as file:
-        return dict(file.metadata() or {})

@@ -18,10 +18,11 @@ from tasks.diffusion import fitting
 from tasks.diffusion.anomaly_embedding import AnomalyDenoiser
 from tasks.diffusion.codec import Codec
 from tasks.diffusion.training import DenoiserTrainer, Pool, encode_pool, masked_error
+from tasks.files.atomic import file_sha256
+from tasks.files.products import is_made
 from tasks.inputs.store import Inputs
 from tasks.masks.pseudo_store import PSEUDO_MASKS
 from tasks.params import Params, TrainingParams, fingerprint
-from tasks.products import file_sha256, is_made
 from tasks.progress import Report
 from tasks.seeds import derive
 from tasks.training.loop import load_product, train_product

@@ -24,12 +24,13 @@ from tasks.diffusion.labels import LabelTable
 from tasks.diffusion.schedule import training_schedule
 from tasks.diffusion.text_backbone import TextBackbone, new_backbone
 from tasks.diffusion.training import DenoiserTrainer, encode_pool
+from tasks.files.atomic import file_sha256
+from tasks.files.products import is_made, mark_made
 from tasks.inputs.store import Inputs
 from tasks.masks.draw import draw_mask, references_of
 from tasks.masks.pseudo import pseudo_masks
 from tasks.masks.pseudo_store import PSEUDO_MASKS, PseudoMask, read_references, write_pseudo_masks
 from tasks.params import Params, TrainingParams, fingerprint
-from tasks.products import file_sha256, is_made, mark_made
 from tasks.progress import Report
 from tasks.seeds import derive, numpy_generator, torch_generator
 from tasks.training.loop import load_product, train_product

@@ -14,17 +14,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from tasks.diffusion.codec import read_safetensors
 from tasks.diffusion.codec_training import to_tensor
 from tasks.diffusion.composites import TrainingImage
 from tasks.diffusion.fitting import label_table, pool_images
 from tasks.diffusion.labels import LabelTable
 from tasks.diffusion.pretrained import prompt_of
 from tasks.diffusion.text_image import EmbeddedTextImage, PretrainedTextImage, TextImage, pooled_features
+from tasks.files.atomic import file_sha256
+from tasks.files.products import is_made
+from tasks.files.tensors import read_safetensors
 from tasks.inputs.store import Inputs
 from tasks.masks.pseudo_store import PSEUDO_MASKS
 from tasks.params import Params, fingerprint
-from tasks.products import file_sha256, is_made
 from tasks.progress import Report
 from tasks.seeds import derive
 from tasks.training.loop import AveragedTrainer, train_product

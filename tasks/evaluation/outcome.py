@@ -14,8 +14,8 @@ from tasks.evaluation.evaluation import Evaluation
 from tasks.evaluation.figures import Figures
 from tasks.evaluation.intervals import Interval
 from tasks.evaluation.tables import markdown
+from tasks.files.atomic import write_atomic
 from tasks.params.detectors import EvaluateParams
-from tasks.shards.files import write_atomic
 from tasks.sheets import encode_sheet
 
 REPORT, FIGURES = "report.md", "figures.json"

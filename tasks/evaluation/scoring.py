@@ -16,10 +16,10 @@ import numpy as np
 import torch
 
 from tasks.evaluation.contracts import Arm, Detector, Example, Scored, TestSet
+from tasks.files.atomic import write_atomic
 from tasks.params import fingerprint
 from tasks.params.detectors import EvaluateParams
 from tasks.progress import Report
-from tasks.shards.files import write_atomic
 
 CODE_VERSION = 1
 """Raised whenever a detector's code changes what it scores."""

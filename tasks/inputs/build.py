@@ -14,7 +14,8 @@ from functools import partial
 from pathlib import Path
 
 from tasks.contracts import TEST, TRAIN, Image, InputImage, Mask, SkippedInput
-from tasks.folders import begin, swap_in
+from tasks.files.folders import begin, swap_in
+from tasks.files.pictures import decode_image
 from tasks.inputs.checks import check_inputs
 from tasks.inputs.foreground import find_foreground, learn_foreground
 from tasks.inputs.listing import source_name
@@ -24,7 +25,6 @@ from tasks.inputs.splits import group_images, split_groups
 from tasks.inputs.store import REPORT, PackedImage, pack_image, write_category, write_json, write_splits
 from tasks.params import Params
 from tasks.progress import Progress
-from tasks.shards.encode import decode_image
 
 _LEARNED_FROM = 32
 """Clean images a category's foreground is learned from, evenly spaced."""

@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.contracts import DefectoryError, Mask, SkippedInput
+from tasks.files.pictures import encode_image
 from tasks.inputs.duplicates import descriptor_of
 from tasks.inputs.listing import ListedImage, Listing, source_name
 from tasks.inputs.normalise import UnusableInput, decode_image, decode_mask, fit_image, fit_mask
 from tasks.params import Params, SourceParams
-from tasks.shards.encode import encode_image
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks.contracts import CLEAN, DefectoryError, InputImage, SkippedInput, check_name
-from tasks.shards.encode import IMAGE_ROWS, decode_image, decode_mask, encode_mask, encode_table
-from tasks.shards.files import write_atomic
+from tasks.files.atomic import write_atomic
+from tasks.files.pictures import decode_image, decode_mask, encode_mask
+from tasks.files.tables import IMAGE_ROWS, encode_table
 
 SPLITS, REPORT = "splits.json", "report.json"
 

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks.contracts import Image, InputImage, Mask, ReferenceMask
+from tasks.files.atomic import replacing
+from tasks.files.pictures import decode_image, decode_mask, encode_image, encode_mask
 from tasks.masks.pseudo import Plane
-from tasks.shards.encode import decode_image, decode_mask, encode_image, encode_mask
-from tasks.shards.files import replacing
 
 PSEUDO_MASKS = "pseudo_masks.parquet"
 _BRIGHTEST = 8.0

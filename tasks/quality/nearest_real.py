@@ -18,10 +18,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from tasks.contracts import CLEAN
+from tasks.files.products import is_made
+from tasks.files.tables import read_table
 from tasks.params import fingerprint
-from tasks.products import is_made
 from tasks.quality.nearest import squared_distances
-from tasks.shards.read import read_table
 
 REAL_DESCRIPTORS = "real_descriptors.parquet"
 REAL_SCHEMA = pa.schema(

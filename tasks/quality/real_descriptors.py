@@ -15,15 +15,15 @@ import torch
 from numpy.typing import NDArray
 
 from tasks.contracts import TRAIN, Image
+from tasks.files.atomic import write_atomic
+from tasks.files.products import is_made, mark_made
+from tasks.files.tables import encode_table
 from tasks.inputs.store import Inputs
 from tasks.networks.device import HOST
-from tasks.products import is_made, mark_made
 from tasks.quality.descriptor import describe
 from tasks.quality.nearest_real import REAL_DESCRIPTORS, REAL_SCHEMA, made_from
 from tasks.quality.perceptual import LPIPS
 from tasks.quality.scores import BATCH
-from tasks.shards.encode import encode_table
-from tasks.shards.files import write_atomic
 
 
 def write_real_descriptors(inputs: Inputs, candidates: Path, device: torch.device = HOST) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tasks.contracts import DefectoryError, check_below
-from tasks.shards.files import sha256_of, write_atomic
+from tasks.files.atomic import sha256_of, write_atomic
 
 CHECKSUMS = "SHA256SUMS"
 

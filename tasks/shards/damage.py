@@ -16,7 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tasks.shards.encode import IMAGE_ROWS, sha256
+from tasks.files.atomic import sha256
+from tasks.files.tables import IMAGE_ROWS
 
 PICTURES = ("image", "mask")
 _LISTED = ["sample_id", "row", *(f"{name}_sha256" for name in PICTURES)]

@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tasks.contracts import DefectoryError, ShardPlan
-from tasks.shards.encode import IMAGE_ROWS, encode_table
-from tasks.shards.files import write_atomic
+from tasks.files.atomic import write_atomic
+from tasks.files.tables import IMAGE_ROWS, encode_table
 from tasks.shards.read import read_rows
 
 _PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,11 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from tasks.contracts import DefectoryError, ShardPlan
-from tasks.shards.files import ShardFiles, named_files, sha256_of, shard_files
+from tasks.files.atomic import ShardFiles, named_files, sha256_of, shard_files
+from tasks.files.tables import read_table
 from tasks.shards.write import SCORES_SCHEMA
 
 _MARKER_ENDING = ".done.json"
@@ -50,28 +49,6 @@ def parse_marker(text: bytes) -> Marker | None:
         return Marker(str(content["fingerprint"]), files, int(content["painted"]), int(content["failed"]))
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
-
-
-def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """The table, or some of its columns, of a Parquet file. Raises DefectoryError where it cannot be read."""
-    with _opened(path) as file:
-        return file.read(columns=None if columns is None else list(columns))
-
-
-def read_columns(path: Path) -> list[str]:
-    """The names of a Parquet file's columns. Raises DefectoryError where it cannot be read."""
-    with _opened(path) as file:
-        return list(file.schema_arrow.names)
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[pq.ParquetFile]:
-    try:
-        with pq.ParquetFile(path) as file:
-            yield file
-    except (OSError, pa.ArrowException) as error:
-        reason = str(error).splitlines()[0]
-        raise DefectoryError(f"{path}: cannot be read ({reason}); `defectory verify` says what to do") from error
 
 
 def is_done(root: Path, plan: ShardPlan) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from tasks.contracts import ShardPlan
-from tasks.shards.files import remove, remove_partial, shard_files
+from tasks.files.atomic import remove, remove_partial, shard_files
 from tasks.shards.read import is_done
 
 _OURS = re.compile(r"\d{5,}(\.scores)?\.parquet|\d{5,}\.done\.json|\..+\.partial")

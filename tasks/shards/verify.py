@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from tasks.contracts import ShardPlan
-from tasks.shards.files import remove, sha256_of, shard_files
+from tasks.files.atomic import remove, sha256_of, shard_files
 from tasks.shards.read import Marker, read_marker
 
 

@@ -14,8 +14,9 @@ from typing import Any
 import pyarrow as pa
 
 from tasks.contracts import Candidate, DefectoryError, Failure, SampleSpec, ShardPlan
-from tasks.shards.encode import IMAGE_ROWS, encode_image, encode_mask, encode_table, sha256
-from tasks.shards.files import remove, shard_files, write_atomic
+from tasks.files.atomic import remove, sha256, shard_files, write_atomic
+from tasks.files.pictures import encode_image, encode_mask
+from tasks.files.tables import IMAGE_ROWS, encode_table
 
 SCORES = (
     "lpips_to_clean",

@@ -14,11 +14,11 @@ from pathlib import Path
 import yaml
 
 from tasks.contracts import CLEAN, TRAIN, DefectoryError
+from tasks.files.atomic import write_atomic
+from tasks.files.products import is_made, mark_made
 from tasks.inputs.store import Inputs
 from tasks.params import fingerprint
 from tasks.plan import ANY_DEFECT
-from tasks.products import is_made, mark_made
-from tasks.shards.files import write_atomic
 
 DESCRIPTIONS = "descriptions.json"
 Descriptions = dict[str, dict[str, str]]

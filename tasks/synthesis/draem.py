@@ -19,11 +19,11 @@ from numpy.random import Generator
 from PIL import ImageEnhance, ImageOps
 
 from tasks.contracts import Image, Place
+from tasks.files.pictures import decode_image
 from tasks.inputs.store import Inputs
 from tasks.params import Params
 from tasks.progress import Report
 from tasks.seeds import derive, numpy_generator
-from tasks.shards.encode import decode_image
 from tasks.synthesis.pixels import Levels, laid_over, paint_each
 from tasks.synthesis.protocol import Painted
 from tasks.synthesis.textures import fit_textures, load_textures

@@ -21,7 +21,7 @@ from tasks.adaptation import decode_plain
 from tasks.contracts import CLEAN, DefectoryError, Place
 from tasks.diffusion import fitting
 from tasks.diffusion.blending import mask_tensor
-from tasks.diffusion.codec import Codec, read_safetensors
+from tasks.diffusion.codec import Codec
 from tasks.diffusion.codec_training import to_tensor
 from tasks.diffusion.defect_fill import DefectFillTrainer
 from tasks.diffusion.hole_sampler import Draw, Filling, fill
@@ -31,12 +31,14 @@ from tasks.diffusion.low_rank import LowRankBackbone
 from tasks.diffusion.pretrained import prompt_of
 from tasks.diffusion.schedule import sampling_schedule
 from tasks.diffusion.training import Pool, encode_pool
+from tasks.files.atomic import file_sha256
+from tasks.files.products import is_made
+from tasks.files.tensors import read_safetensors
 from tasks.inputs.store import Inputs
 from tasks.masks.pseudo_store import PSEUDO_MASKS
 from tasks.networks.device import moved
 from tasks.params import Params, fingerprint
 from tasks.params.systems import InpaintLoraParams
-from tasks.products import file_sha256, is_made
 from tasks.progress import Report
 from tasks.seeds import derive, torch_generator
 from tasks.synthesis import crop_paste

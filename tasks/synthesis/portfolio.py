@@ -22,10 +22,10 @@ from tasks.contracts import Image, Place
 from tasks.diffusion.blending import mask_tensor, paste, to_images
 from tasks.diffusion.codec import Codec
 from tasks.diffusion.codec_training import to_tensor
+from tasks.files.products import remove_leftovers
 from tasks.fitted import fitted_sha256, mark_fitted, used_systems
 from tasks.inputs.store import Inputs
 from tasks.params import AdaptParams, Params
-from tasks.products import remove_leftovers
 from tasks.progress import Report
 from tasks.real_patches import PatchLibrary, library_of, restore
 from tasks.synthesis import system_named

@@ -16,13 +16,14 @@ from skimage import data
 
 from tasks.contracts import DefectoryError, Image
 from tasks.diffusion.procedural import procedural_image
+from tasks.files.atomic import file_sha256, write_atomic
+from tasks.files.pictures import encode_image
+from tasks.files.products import is_made, mark_made
+from tasks.files.tables import IMAGE_ROWS, encode_table
 from tasks.inputs.normalise import UnusableInput, decode_image
 from tasks.params import fingerprint
-from tasks.products import file_sha256, is_made, mark_made
 from tasks.progress import Report
 from tasks.seeds import derive, numpy_generator
-from tasks.shards.encode import IMAGE_ROWS, encode_image, encode_table
-from tasks.shards.files import write_atomic
 
 TEXTURES = "textures.parquet"
 _ENDINGS = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}

@@ -8,14 +8,15 @@ import torch
 
 from tasks.contracts import CLEAN, TRAIN, Image
 from tasks.diffusion import fitting
-from tasks.diffusion.codec import read_safetensors
 from tasks.diffusion.composites import TrainingImage
 from tasks.diffusion.labels import LabelTable
+from tasks.files.atomic import file_sha256
+from tasks.files.products import is_made
+from tasks.files.tensors import read_safetensors
 from tasks.inputs.store import Inputs
 from tasks.masks.pseudo_store import PSEUDO_MASKS
 from tasks.networks.device import device_of
 from tasks.params import Params, fingerprint
-from tasks.products import file_sha256, is_made
 from tasks.progress import Report
 from tasks.seeds import derive
 from tasks.tokens.grids import Grids, encode_grids

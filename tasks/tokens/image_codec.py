@@ -16,7 +16,8 @@ from diffusers import VQModel
 from torch import Tensor, nn
 
 from tasks.contracts import DefectoryError
-from tasks.diffusion.codec import FACTOR, Codec, read_safetensors
+from tasks.diffusion.codec import FACTOR, Codec
+from tasks.files.tensors import read_safetensors
 from tasks.networks.device import HOST, device_of
 from tasks.tokens.quantiser import Quantiser
 

@@ -15,15 +15,16 @@ import torch
 from torch import Tensor
 
 from tasks.contracts import ReferenceMask
-from tasks.diffusion.codec import read_safetensors
 from tasks.diffusion.labels import LabelTable
+from tasks.files.atomic import file_sha256
+from tasks.files.products import is_made
+from tasks.files.tensors import read_safetensors
 from tasks.inputs.store import Inputs
 from tasks.masks.draw import references_of
 from tasks.masks.pseudo_store import PSEUDO_MASKS, read_references
 from tasks.networks.device import HOST, device_of, moved
 from tasks.params import Params, fingerprint
 from tasks.params.systems import TokenPriorParams
-from tasks.products import file_sha256, is_made
 from tasks.progress import Report
 from tasks.seeds import derive, numpy_generator, torch_generator
 from tasks.tokens.fill import draw, gumbel

@@ -22,9 +22,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from tasks.contracts import DefectoryError
-from tasks.diffusion.codec import read_safetensors, write_safetensors
+from tasks.files.products import checkpoint_of, mark_made
+from tasks.files.tensors import read_safetensors, write_safetensors
 from tasks.networks.device import HOST, device_of, moved
-from tasks.products import checkpoint_of, mark_made
 from tasks.progress import Progress, Report
 from tasks.seeds import derive, torch_generator
 

@@ -12,8 +12,9 @@ from skimage import data
 from torch import Tensor
 
 from tasks.contracts import DefectoryError
-from tasks.diffusion.codec import SHIPPED, Codec, EmbeddedCodec, load_codec, metadata_of, save_codec
+from tasks.diffusion.codec import SHIPPED, Codec, EmbeddedCodec, load_codec, save_codec
 from tasks.diffusion.codec_training import to_tensor
+from tasks.files.tensors import metadata_of
 from tasks.params import CodecParams
 
 

@@ -15,7 +15,7 @@ from benchmarks.killing import Zygote
 from flows.release import release
 from flows.versions import verify_here
 from tasks.contracts import DefectoryError
-from tasks.diffusion.codec import write_safetensors
+from tasks.files.tensors import write_safetensors
 from tests.factory_fixtures import hashes
 
 

@@ -8,12 +8,12 @@ import numpy as np
 import PIL.Image
 
 from tasks.contracts import CLEAN, Image
+from tasks.files.pictures import encode_image
 from tasks.inputs.duplicates import descriptor_of
 from tasks.inputs.listing import ListedImage
 from tasks.inputs.normalise import fit_image
 from tasks.inputs.opening import OpenedImage
 from tasks.params import DatasetParams, InputsParams, Params, SourceParams
-from tasks.shards.encode import encode_image
 
 
 def photograph(seed: int, size: int = 64, brightness: float = 1.0) -> Image:

@@ -17,12 +17,12 @@ from flows.repository import git
 from flows.version_files import open_version, read_pictures
 from tasks.contracts import DefectoryError, check_below, check_name
 from tasks.evaluation.examples import released
+from tasks.files.pictures import encode_image
 from tasks.inputs.store import pack_image, read_inputs, write_category, write_splits
 from tasks.manifest import MANIFEST_SCHEMA
 from tasks.params import load_params
 from tasks.remake import read_row
 from tasks.remotes import files_of
-from tasks.shards.encode import encode_image
 from tasks.versions import LockedOutput, ReleaseDataset
 from tests.factories import make_inputs
 from tests.tiny_release import write_release

@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tasks.files.tables import encode_table
 from tasks.samples import read_manifest
 from tasks.shards.damage import damaged_samples
-from tasks.shards.encode import encode_table
 from tests.tiny_release import write_release
 
 CATEGORIES = ("bolt", "nut", "screw")

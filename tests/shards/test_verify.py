@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
+from tasks.files.atomic import shard_files
 from tasks.plan import plan_shards
-from tasks.shards.files import shard_files
 from tasks.shards.read import is_done
 from tasks.shards.verify import verify_shards
 from tests.factories import Workspace, make_params, make_workspace

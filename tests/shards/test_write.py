@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from tasks.contracts import DefectoryError, ShardPlan
+from tasks.files.atomic import shard_files
 from tasks.plan import plan_shards
-from tasks.shards.files import shard_files
 from tasks.shards.read import is_done
 from tasks.shards.verify import verify_shards
 from tasks.shards.write import write_shard

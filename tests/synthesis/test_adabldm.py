@@ -18,11 +18,11 @@ from tasks.diffusion.denoiser import PretrainedDenoiser
 from tasks.diffusion.fitting import CODEC, DENOISER
 from tasks.diffusion.schedule import training_schedule
 from tasks.diffusion.training import Pool
+from tasks.files.atomic import file_sha256
 from tasks.inputs.store import Inputs
 from tasks.masks.pseudo_store import PSEUDO_MASKS, read_pseudo_masks
 from tasks.params import Params
 from tasks.plan import plan_samples
-from tasks.products import file_sha256
 from tasks.progress import silent
 from tasks.synthesis import system_named
 from tasks.synthesis.adabldm import Model, fit, load, paint

@@ -14,11 +14,11 @@ from tasks.contracts import CLEAN, TEST, TRAIN, DefectoryError, DrawnMask, Input
 from tasks.diffusion.codec_training import to_tensor
 from tasks.diffusion.fitting import BACKBONE, label_table
 from tasks.diffusion.text_image_training import TEXT_IMAGE, load_text_image
+from tasks.files.atomic import file_sha256
 from tasks.fitted import fitted_sha256, mark_fitted
 from tasks.inputs.store import Inputs
 from tasks.networks.device import HOST
 from tasks.params import Params
-from tasks.products import file_sha256
 from tasks.progress import silent
 from tasks.synthesis import anomalyany
 from tasks.synthesis.descriptions import DESCRIPTIONS, describe, load_descriptions, shipped

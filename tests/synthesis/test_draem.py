@@ -9,10 +9,10 @@ import PIL.Image
 import pytest
 
 from tasks.contracts import DefectoryError
+from tasks.files.pictures import decode_image, encode_image
+from tasks.files.products import marker_of
 from tasks.params import Params
-from tasks.products import marker_of
 from tasks.progress import silent
-from tasks.shards.encode import decode_image, encode_image
 from tasks.synthesis.draem import _CHANGES, CHANGES, Model, changed, fit, load, paint, part_of
 from tasks.synthesis.textures import TEXTURES, squared
 from tests.synthesis.places import SIZE, blob, inputs_of, levels, params_with, photograph, picture, place_on

@@ -20,10 +20,10 @@ from tasks.diffusion.codec_training import to_tensor
 from tasks.diffusion.hole_sampler import fill
 from tasks.diffusion.low_fidelity import distances_inside
 from tasks.diffusion.schedule import sampling_schedule
+from tasks.files.atomic import file_sha256
 from tasks.inputs.store import Inputs
 from tasks.networks.device import HOST
 from tasks.params import Params
-from tasks.products import file_sha256
 from tasks.progress import silent
 from tasks.synthesis import crop_paste, inpaint_lora
 from tests.synthesis.fitted_in import fit_in

@@ -20,10 +20,10 @@ from tasks.diffusion.blending import to_images
 from tasks.diffusion.clean_diffusion import PretrainedCleanDenoiser, PromptedCleanDenoiser
 from tasks.diffusion.clean_training import CLEAN_DIFFUSION, encode_clean_pool
 from tasks.diffusion.codec_training import to_tensor
+from tasks.files.atomic import file_sha256
 from tasks.inputs.store import Inputs
 from tasks.networks.device import HOST
 from tasks.params import Params
-from tasks.products import file_sha256
 from tasks.progress import silent
 from tasks.synthesis import sdas
 from tests.synthesis.fitted_in import fit_in

@@ -10,10 +10,10 @@ import torch
 from diffusers import VQModel
 
 from tasks.contracts import CLEAN, TEST, TRAIN, DefectoryError, DrawnMask, InputImage, Place, SampleSpec
+from tasks.files.atomic import file_sha256
 from tasks.inputs.store import Inputs
 from tasks.networks.device import HOST
 from tasks.params import Params
-from tasks.products import file_sha256
 from tasks.progress import silent
 from tasks.synthesis import entry_of, system_named
 from tasks.synthesis.vq_transformer import Model, fit, in_mask_nll, load, new_clean_images, paint, repaint_ids

@@ -11,11 +11,11 @@ import torch
 from scipy import ndimage
 
 from tasks.contracts import CLEAN, TEST, TRAIN, InputImage, Mask, ReferenceMask
+from tasks.files.atomic import file_sha256
 from tasks.inputs.store import Inputs
 from tasks.networks.device import HOST
 from tasks.params import Params
 from tasks.params.systems import MaskCodecParams
-from tasks.products import file_sha256
 from tasks.progress import silent
 from tasks.tokens.mask_codec import MaskCodec, MaskCodecTraining
 from tasks.tokens.mask_prior import MASK_CODEC, MASK_PRIOR, generate_masks

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 
-from tasks.shards.files import remove, remove_partial, write_atomic
+from tasks.files.atomic import file_sha256, remove, remove_partial, write_atomic
 
 _CHECKPOINT = ".checkpoint.safetensors"
-
-
-def file_sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def marker_of(path: Path) -> Path:

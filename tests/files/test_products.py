@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tasks.products import checkpoint_of, is_made, mark_made, marker_of, remove_leftovers
+from tasks.files.products import checkpoint_of, is_made, mark_made, marker_of, remove_leftovers
 
 
 def test_a_torn_marker_or_a_changed_product_is_not_made(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.folders import begin, refuse, refused_name, swap_in
+from tasks.files.folders import begin, refuse, refused_name, swap_in
 
 
 class Killed(BaseException):

@@ -1,7 +1,7 @@
-"""Where a shard lies on disk, and how a file gets there whole or not at all.
+"""How a file gets to where it belongs whole or not at all, and its hash.
 
-In: a plan's name and bytes. Out: three files a shard, of which the done-marker is the last one written. A process can
-die between any two steps: what then lies under a final name is complete, and what is not carries a temporary name.
+A process can die between any two steps: what then lies under a final name is complete, and what is not carries a
+temporary name.
 """
 
 from __future__ import annotations
@@ -106,3 +106,12 @@ def _describe(path: Path, error: OSError) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return f"{path}: no disk space left; free some and resume with the same command, what is finished is kept"
     return f"{path}: could not be written ({error.strerror or error}); check the folder's permissions and resume"
+
+
+def file_sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

@@ -3,7 +3,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tasks.shards.encode import decode_image, decode_mask, encode_image, encode_mask, encode_table
+from tasks.files.pictures import decode_image, decode_mask, encode_image, encode_mask
+from tasks.files.tables import encode_table
 from tests.factories import make_inputs
 
 

@@ -1,0 +1,1 @@
+"""Files: written whole or not at all, hashed, and read back as pictures, tables, tensors and products of training."""
