@@ -40,7 +40,7 @@ from flows.server import embedded_server, lasting_server, open_to_other_runs
 from flows.terminal import output
 from flows.workspace import PARAMS, ROOT
 from tasks.contracts import DefectoryError
-from tasks.store import check_endpoint
+from tasks.store.s3 import check_endpoint
 
 _ONE = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.ENQUEUE)
 

@@ -40,7 +40,7 @@ from tasks.inputs.store import read_inputs
 from tasks.params import load_params
 from tasks.parts import Part
 from tasks.plan import plan_shards
-from tasks.store import Store, UnreachableStoreError
+from tasks.store.s3 import Store, UnreachableStoreError
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from tasks.contracts import DefectoryError, ShardPlan, check_name
 from tasks.exchange import DATA, PARAMS, Delivery, fetch_kit, run_name
 from tasks.params import load_params
 from tasks.parts import Part
-from tasks.store import Store
+from tasks.store.s3 import Store
 
 
 @flow(name="generate-part", task_runner=policy.background(), persist_result=False)

@@ -23,7 +23,7 @@ from flows.workspace import ROOT
 from tasks.contracts import DefectoryError
 from tasks.params import load_params
 from tasks.remotes import CONTENT, remote_of
-from tasks.store import Store
+from tasks.store.s3 import Store
 from tasks.versions import RELEASE, LockedOutput, ReleaseDataset, locked_outputs, outputs_of
 
 _STAGE = "release"

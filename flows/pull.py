@@ -17,14 +17,14 @@ import pyarrow.parquet as pq
 
 from flows.remote import check_remote
 from flows.repository import dvc, git, override_endpoint
-from tasks.addresses import check_address
 from tasks.contracts import DefectoryError
 from tasks.files.atomic import write_atomic
 from tasks.files.tables import encode_table
 from tasks.manifest import PART, part_of
 from tasks.remotes import Expected, files_of, remote_of
 from tasks.shards.checksums import CHECKSUMS
-from tasks.store import Store
+from tasks.store.addresses import check_address
+from tasks.store.s3 import Store
 from tasks.versions import RELEASE, LockedOutput, outputs_of
 
 _MANIFEST, _CARD, _IMAGES = f"{RELEASE}/manifest.parquet", f"{RELEASE}/README.md", f"{RELEASE}/images"

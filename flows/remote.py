@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tasks.remotes import CONTENT, Expected, content_key, files_of
-from tasks.store import Store, StoredObject
+from tasks.store.s3 import Store, StoredObject
 from tasks.versions import LockedOutput
 
 

@@ -15,10 +15,10 @@ import time
 from pathlib import Path
 
 from flows.lock import descriptors
-from tasks.addresses import without_credentials
 from tasks.contracts import DefectoryError
 from tasks.remotes import default_remote, read_config
-from tasks.store import CHECKSUM_VARIABLES, Store, check_endpoint
+from tasks.store.addresses import without_credentials
+from tasks.store.s3 import CHECKSUM_VARIABLES, Store, check_endpoint
 
 REMOTE = "store"
 LOCK, RESOLVED = "dvc.lock", "resolved.json"

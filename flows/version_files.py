@@ -19,11 +19,11 @@ import pyarrow.parquet as pq
 import yaml
 
 from flows.repository import RESOLVED
-from tasks.addresses import check_address, without_credentials
 from tasks.contracts import DefectoryError, Image, Mask, check_below
 from tasks.diff import Released
 from tasks.files.pictures import decode_image, decode_mask
-from tasks.store import CHECKSUM_VARIABLES
+from tasks.store.addresses import check_address, without_credentials
+from tasks.store.s3 import CHECKSUM_VARIABLES
 from tasks.versions import RELEASE, outputs_of
 
 Open = Callable[[str], IO[bytes]]

@@ -24,7 +24,7 @@ from tasks.files.atomic import PARTIAL, remove, replacing, sha256_of, shard_file
 from tasks.inputs.store import Inputs
 from tasks.params import CODE_VERSION, Params, fingerprint
 from tasks.shards.read import Marker, parse_marker
-from tasks.store import MissingObjectError, Store
+from tasks.store.s3 import MissingObjectError, Store
 
 PARAMS, DATA = "params.yaml", "data"
 """Of a workspace that `fetch_kit` makes."""

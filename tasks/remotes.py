@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks.contracts import DefectoryError, check_below
-from tasks.store import KEY_VARIABLES, Store
+from tasks.store.s3 import KEY_VARIABLES, Store
 
 if TYPE_CHECKING:
     from tasks.versions import LockedOutput

@@ -18,7 +18,7 @@ import pyarrow as pa
 from tasks.contracts import DefectoryError
 from tasks.remotes import Expected, files_of
 from tasks.samples import read_manifest
-from tasks.store import Store
+from tasks.store.s3 import Store
 from tasks.stored_shards import StoredShard
 from tasks.stream_order import Rows
 from tasks.versions import LockedOutput

@@ -19,7 +19,7 @@ import pyarrow.parquet as parquet
 
 from tasks.contracts import DefectoryError
 from tasks.samples import PICTURES
-from tasks.store import Store
+from tasks.store.s3 import Store
 
 _END_BYTES = 512 << 10
 """All of a shard of a dozen images of 256 px. At least the 64 KiB that pyarrow reads at once to find a footer."""

@@ -11,7 +11,7 @@ import subprocess
 from pathlib import Path
 
 from tasks.remotes import CONTENT, content_key
-from tasks.store import Store
+from tasks.store.s3 import Store
 
 CONFIG = "[core]\n    remote = store\n['remote \"store\"']\n    url = {url}\n    endpointurl = {endpoint}\n"
 

@@ -15,7 +15,7 @@ from tasks.exchange import DATA, PARAMS, Delivery, collect_shard, delivered, fet
 from tasks.files.atomic import sha256, shard_files
 from tasks.params import load_params
 from tasks.shards.read import is_done
-from tasks.store import Store
+from tasks.store.s3 import Store
 from tests.factories import Workspace, make_inputs, make_params, make_workspace
 from tests.factory_fixtures import hashes
 

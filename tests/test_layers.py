@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-STORE_MODULES = {"tasks.store", "tasks.versions"}
+STORE_MODULES = {"tasks.store.s3", "tasks.versions"}
 MODULES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
     for package in ("tasks", "flows", "benchmarks")

@@ -13,7 +13,7 @@ from flows.pull import pull
 from flows.versions import pull_here
 from tasks.contracts import DefectoryError
 from tasks.remotes import CONTENT, remote_of
-from tasks.store import Store
+from tasks.store.s3 import Store
 from tasks.versions import RELEASE, ReleaseDataset, open_release, outputs_of
 
 

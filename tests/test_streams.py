@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from tasks.contracts import DefectoryError
 from tasks.remotes import remote_of
-from tasks.store import Store
+from tasks.store.s3 import Store
 from tasks.stored_shards import StoredShard, _end_of
 from tasks.streams import StreamedRelease
 from tasks.versions import RELEASE, ReleaseDataset, Stream, open_release

@@ -19,10 +19,10 @@ from flows.repository import init_workspace, override_endpoint
 from flows.server import prefect_server
 from flows.terminal import FAILED, run_to_status
 from flows.version_files import open_version
-from tasks.addresses import check_address, without_credentials
 from tasks.contracts import DefectoryError
 from tasks.params import Params, load_params
-from tasks.store import Store
+from tasks.store.addresses import check_address, without_credentials
+from tasks.store.s3 import Store
 from tests.test_publish import DEAD, PARAMS
 
 SECRET = "planted-S3CRET-0f9a"

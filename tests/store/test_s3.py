@@ -1,4 +1,4 @@
-"""tasks/store.py and flows/local_store.py against a real S3 server."""
+"""tasks/store/s3.py and flows/local_store.py against a real S3 server."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 
 from flows.local_store import StoreKey, local_store, store_key
 from tasks.contracts import DefectoryError
-from tasks.store import Store, UnreachableStoreError
+from tasks.store.s3 import Store, UnreachableStoreError
 from tests.interruptible import take_interrupts
 
 URL = "s3://datasets/store-tests"

@@ -26,12 +26,10 @@ from botocore.exceptions import (
     NoCredentialsError,
     ProfileNotFound,
 )
-from botocore.exceptions import (
-    ConnectionError as UnreachableError,
-)
+from botocore.exceptions import ConnectionError as UnreachableError
 
-from tasks.addresses import check_address, without_credentials
 from tasks.contracts import DefectoryError
+from tasks.store.addresses import check_address, without_credentials
 
 KEY_VARIABLES = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
 CHECKSUM_VARIABLES = {
