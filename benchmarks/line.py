@@ -17,7 +17,7 @@ from flows.factory import factory
 from flows.stage import recorded
 from flows.stations import STATIONS
 from flows.terminal import size
-from flows.workspace import PARAMS, Workspace
+from tasks.workspace import PARAMS, Workspace
 
 AIM = 0.10
 STAGES = ("inputs", "train", "generate", "release")

@@ -13,7 +13,7 @@ import typer
 from flows import machines
 from flows.options import ParamsOption, RepoOption, RootOption
 from flows.terminal import output, run_to_status
-from flows.workspace import PARAMS, ROOT
+from tasks.workspace import PARAMS, ROOT
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -38,9 +38,9 @@ from flows.processes import supervised
 from flows.publish import publish
 from flows.server import embedded_server, lasting_server, open_to_other_runs
 from flows.terminal import output
-from flows.workspace import PARAMS, ROOT
 from tasks.contracts import DefectoryError
 from tasks.store.s3 import check_endpoint
+from tasks.workspace import PARAMS, ROOT
 
 _ONE = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.ENQUEUE)
 

@@ -16,7 +16,6 @@ from flows.overview import look
 from flows.policy import device
 from flows.repository import has_identity
 from flows.terminal import size
-from flows.workspace import Workspace
 from tasks.contracts import DefectoryError
 from tasks.fitted import used_systems
 from tasks.inputs.readers import list_source
@@ -26,6 +25,7 @@ from tasks.quality.inception import load_classifier
 from tasks.remotes import remote_of
 from tasks.synthesis import system_named
 from tasks.weights import alexnet_lpips_weights
+from tasks.workspace import Workspace
 
 _SPARE_BYTES = 1_000_000_000
 """For models, logs and dvc's own files, besides the images."""

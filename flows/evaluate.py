@@ -18,7 +18,6 @@ from flows.policy import device, station
 from flows.stage import run_stage
 from flows.terminal import output, progress
 from flows.timing import record_wall
-from flows.workspace import PARAMS, ROOT, Workspace
 from tasks.arithmetic import fix_arithmetic
 from tasks.contracts import TRAIN, DefectoryError
 from tasks.evaluation.contracts import SyntheticSet
@@ -34,6 +33,7 @@ from tasks.masks.pseudo_store import PSEUDO_MASKS
 from tasks.params import Params, load_params
 from tasks.progress import Report
 from tasks.quality.scores import Scorer
+from tasks.workspace import PARAMS, ROOT, Workspace
 
 
 @flow(name="evaluate", persist_result=False)

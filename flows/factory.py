@@ -11,8 +11,8 @@ from flows.inputs import inputs
 from flows.lock import exclusive
 from flows.release import release
 from flows.train import train
-from flows.workspace import PARAMS, ROOT, Workspace
 from tasks.contracts import DefectoryError
+from tasks.workspace import PARAMS, ROOT, Workspace
 
 
 @flow(name="factory", persist_result=False)

@@ -32,7 +32,6 @@ from flows.server import lasting_server
 from flows.stage import recorded
 from flows.terminal import output, progress, size
 from flows.train import train
-from flows.workspace import PARAMS, ROOT, Workspace
 from tasks.contracts import DefectoryError, ShardPlan
 from tasks.exchange import collect_shard, delivered, run_name, share_kit
 from tasks.fitted import fitted_sha256
@@ -41,6 +40,7 @@ from tasks.params import load_params
 from tasks.parts import Part
 from tasks.plan import plan_shards
 from tasks.store.s3 import Store, UnreachableStoreError
+from tasks.workspace import PARAMS, ROOT, Workspace
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,6 @@ from flows.stage import run_stage
 from flows.stations import MODEL_STATIONS, STATIONS, DrawnShard, Run, ScoredShard, adapt, masks, pack, paint, score
 from flows.terminal import progress
 from flows.timing import peak_memory
-from flows.workspace import PARAMS, ROOT, Workspace
 from tasks.contracts import DefectoryError, Failure, ShardPlan
 from tasks.files.atomic import shard_files
 from tasks.params import load_params
@@ -31,6 +30,7 @@ from tasks.quality.real_descriptors import write_real_descriptors
 from tasks.shards.read import is_done, read_marker, read_scores
 from tasks.shards.sweep import sweep_stale
 from tasks.shards.write import write_shard
+from tasks.workspace import PARAMS, ROOT, Workspace
 
 
 @dataclass(frozen=True)

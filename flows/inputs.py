@@ -16,13 +16,13 @@ from flows.policy import station
 from flows.stage import run_stage
 from flows.terminal import output, progress
 from flows.timing import record_wall
-from flows.workspace import PARAMS, ROOT, Workspace
 from tasks.files.atomic import file_sha256
 from tasks.files.products import is_made, mark_made
 from tasks.inputs.build import InputsReport, build_inputs
 from tasks.inputs.readers import list_source
 from tasks.inputs.store import SPLITS
 from tasks.params import CODE_VERSION, Params, fingerprint, load_params
+from tasks.workspace import PARAMS, ROOT, Workspace
 
 
 @flow(name="inputs", persist_result=False)

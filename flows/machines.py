@@ -9,7 +9,7 @@ import typer
 
 from flows.options import EndpointOption, ParamsOption, RootOption, StoreOption
 from flows.terminal import run_to_status
-from flows.workspace import PARAMS, ROOT
+from tasks.workspace import PARAMS, ROOT
 
 app = typer.Typer()
 

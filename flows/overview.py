@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from flows.generate import is_finished
-from flows.workspace import Workspace
 from tasks.contracts import DefectoryError, ShardPlan
 from tasks.files.atomic import shard_files
 from tasks.fitted import fitted_sha256
@@ -21,6 +20,7 @@ from tasks.inputs.store import Inputs, read_inputs
 from tasks.params import Params
 from tasks.plan import plan_shards
 from tasks.shards.read import read_marker
+from tasks.workspace import Workspace
 
 
 @dataclass(frozen=True)

@@ -20,12 +20,12 @@ from flows.lock import alone
 from flows.server import prefect_server, records_in
 from flows.stations import Run
 from flows.terminal import output
-from flows.workspace import Workspace
 from tasks.contracts import DefectoryError, ShardPlan, check_name
 from tasks.exchange import DATA, PARAMS, Delivery, fetch_kit, run_name
 from tasks.params import load_params
 from tasks.parts import Part
 from tasks.store.s3 import Store
+from tasks.workspace import Workspace
 
 
 @flow(name="generate-part", task_runner=policy.background(), persist_result=False)

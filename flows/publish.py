@@ -19,12 +19,12 @@ from flows.lock import alone
 from flows.mend import mend
 from flows.remote import RemoteCheck, added, check_remote, forget
 from flows.repository import LOCK, RESOLVED, dvc, git, has_identity
-from flows.workspace import ROOT
 from tasks.contracts import DefectoryError
 from tasks.params import load_params
 from tasks.remotes import CONTENT, remote_of
 from tasks.store.s3 import Store
 from tasks.versions import RELEASE, LockedOutput, ReleaseDataset, locked_outputs, outputs_of
+from tasks.workspace import ROOT
 
 _STAGE = "release"
 """What a version needs. Its evaluation takes longer and is made when somebody asks: `dvc repro evaluate`."""

@@ -11,13 +11,13 @@ from flows.lock import exclusive
 from flows.policy import station
 from flows.stage import run_stage
 from flows.timing import record_wall
-from flows.workspace import PARAMS, ROOT, Workspace
 from tasks.contracts import ShardPlan
 from tasks.fitted import fitted_sha256
 from tasks.inputs.store import Inputs, read_inputs
 from tasks.params import Params, load_params
 from tasks.plan import plan_shards
 from tasks.release import ReleaseReport, build_release
+from tasks.workspace import PARAMS, ROOT, Workspace
 
 
 @flow(name="release", persist_result=False)

@@ -16,7 +16,6 @@ from rich.table import Table
 from flows.policy import device
 from flows.repository import git
 from flows.terminal import output
-from flows.workspace import Workspace
 from tasks.contracts import DefectoryError, SampleSpec
 from tasks.files.atomic import sha256, write_atomic
 from tasks.files.pictures import IMAGE_ENDING, MASK_ENDING, encode_image, encode_mask
@@ -25,6 +24,7 @@ from tasks.inputs.store import Inputs, read_inputs
 from tasks.params import Params, load_params
 from tasks.remake import differences, read_row, spec_of
 from tasks.versions import RELEASE, outputs_of
+from tasks.workspace import Workspace
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ from functools import cached_property
 
 from flows.policy import device, station
 from flows.timing import Clock
-from flows.workspace import Workspace
 from tasks.contracts import ShardPlan
 from tasks.generation import line as stations
 from tasks.generation.line import Drawn, Finished, Line, Scored
@@ -21,6 +20,7 @@ from tasks.params import Params
 from tasks.plan import plan_shards
 from tasks.shards.write import write_shard
 from tasks.synthesis.portfolio import PaintedViews
+from tasks.workspace import Workspace
 
 MODEL_STATIONS = ("paint", "adapt", "score")
 STATIONS = ("masks", *MODEL_STATIONS, "pack")

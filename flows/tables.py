@@ -10,9 +10,9 @@ from flows.doctor import examine
 from flows.estimate import Estimate, estimate
 from flows.overview import Overview, look
 from flows.terminal import duration, output, size
-from flows.workspace import Workspace
 from tasks.contracts import DefectoryError
 from tasks.params import load_params
+from tasks.workspace import Workspace
 
 
 def show_plan(params: Path, root: Path) -> None:

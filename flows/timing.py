@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from flows.workspace import Workspace
+from tasks.workspace import Workspace
 
 
 class Clock:

@@ -12,11 +12,11 @@ from flows.policy import device, station
 from flows.stage import run_stage
 from flows.terminal import progress
 from flows.timing import record_wall
-from flows.workspace import PARAMS, ROOT, Workspace
 from tasks.arithmetic import fix_arithmetic
 from tasks.inputs.store import read_inputs
 from tasks.params import Params, load_params
 from tasks.synthesis.portfolio import fit_systems
+from tasks.workspace import PARAMS, ROOT, Workspace
 
 
 @flow(name="train", persist_result=False)

@@ -10,13 +10,13 @@ from flows.publish import publish, verify
 from flows.pull import pull
 from flows.server import prefect_server
 from flows.terminal import output, size
-from flows.workspace import Workspace
 from tasks.contracts import DefectoryError
 from tasks.fitted import fitted_sha256
 from tasks.inputs.store import read_inputs
 from tasks.params import load_params
 from tasks.plan import plan_shards
 from tasks.shards.verify import verify_shards
+from tasks.workspace import Workspace
 
 
 def publish_here(repo: Path, tag: str | None) -> None:

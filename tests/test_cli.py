@@ -16,8 +16,8 @@ from flows import doctor
 from flows.cli import app
 from flows.server import prefect_server
 from flows.terminal import FAILED, INTERRUPTED, OK, duration, progress, run_to_status, size
-from flows.workspace import Workspace
 from tasks.contracts import DefectoryError
+from tasks.workspace import Workspace
 from tests import stand_in
 from tests.factory_fixtures import CATEGORIES, SAMPLES, write_params, write_photographs
 

@@ -22,16 +22,16 @@ from flows.cli import app
 from flows.factory import factory, resume
 from flows.fan_out import Shared, share
 from flows.generate import generate
+from flows.local_store import StoreKey
 from flows.part import generate_part
 from flows.versions import verify_here
-from flows.workspace import Workspace
 from tasks.contracts import DefectoryError, DrawnMask, InputImage, ReferenceMask, SampleSpec, ShardPlan
 from tasks.exchange import Delivery, delivered
 from tasks.params import MasksParams
 from tasks.parts import Part
 from tasks.shards.read import read_scores
+from tasks.workspace import Workspace
 from tests import stand_in
-from tests.conftest import StoreKey
 from tests.factory_fixtures import SAMPLES, SHARDS, hashes, write_params, write_photographs
 
 TOLERANT = {"max_failed_share": 0.5}

@@ -17,7 +17,6 @@ from typer.testing import CliRunner
 from flows.cli import app
 from flows.stations import adapt, masks, pack, paint, score
 from flows.terminal import FAILED, OK
-from flows.workspace import Workspace
 from tasks.files.atomic import sha256
 from tasks.generation.line import Line
 from tasks.inputs.build import build_inputs
@@ -29,6 +28,7 @@ from tasks.plan import plan_samples
 from tasks.release import build_release
 from tasks.remake import read_row, spec_of
 from tasks.synthesis.portfolio import fit_systems
+from tasks.workspace import Workspace
 from tests import stand_in
 from tests.factory_fixtures import write_params, write_photographs
 

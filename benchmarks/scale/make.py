@@ -18,11 +18,11 @@ from flows.release import release
 from flows.repository import init_workspace
 from flows.stage import recorded
 from flows.train import train
-from flows.workspace import Workspace
 from tasks.fitted import fitted_sha256
 from tasks.inputs.store import read_inputs as read_built
 from tasks.params import load_params
 from tasks.plan import plan_shards
+from tasks.workspace import Workspace
 
 _PROJECT = Path(__file__).resolve().parents[2]
 

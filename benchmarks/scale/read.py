@@ -11,7 +11,6 @@ from torch.utils.data import DataLoader
 
 from benchmarks.scale.place import Figures, Place
 from flows.versions import verify_here
-from flows.workspace import Workspace
 from tasks.contracts import ShardPlan
 from tasks.files.atomic import sha256_of, write_atomic
 from tasks.files.tables import encode_table
@@ -24,6 +23,7 @@ from tasks.quality.nearest_real import read_real_descriptors
 from tasks.release import judge_candidates
 from tasks.shards.ledger import ACCEPTED, build_ledger
 from tasks.versions import Stream, open_release
+from tasks.workspace import Workspace
 
 _BATCH, _WORKERS = 64, 2
 
