@@ -25,8 +25,8 @@ from tasks.contracts import TEST, Image
 from tasks.diffusion.codec import load_codec
 from tasks.diffusion.codec_training import to_tensor
 from tasks.inputs.store import read_inputs
+from tasks.networks.lpips import shared_lpips
 from tasks.params import CodecParams
-from tasks.quality.perceptual import shared_lpips
 
 _SIZE = 256
 Rebuild = Callable[[Tensor], Tensor]

@@ -18,7 +18,6 @@ from flows.policy import device, station
 from flows.stage import run_stage
 from flows.terminal import output, progress
 from flows.timing import record_wall
-from tasks.arithmetic import fix_arithmetic
 from tasks.contracts import TRAIN, DefectoryError
 from tasks.evaluation.contracts import SyntheticSet
 from tasks.evaluation.evaluation import evaluate as evaluate_category
@@ -30,6 +29,7 @@ from tasks.files.atomic import file_sha256
 from tasks.files.products import marker_of
 from tasks.inputs.store import Inputs, read_inputs
 from tasks.masks.pseudo_store import PSEUDO_MASKS
+from tasks.networks.arithmetic import fix_arithmetic
 from tasks.params import Params, load_params
 from tasks.progress import Report
 from tasks.quality.scores import Scorer

@@ -12,8 +12,8 @@ from flows.policy import device, station
 from flows.stage import run_stage
 from flows.terminal import progress
 from flows.timing import record_wall
-from tasks.arithmetic import fix_arithmetic
 from tasks.inputs.store import read_inputs
+from tasks.networks.arithmetic import fix_arithmetic
 from tasks.params import Params, load_params
 from tasks.synthesis.portfolio import fit_systems
 from tasks.workspace import PARAMS, ROOT, Workspace

@@ -23,7 +23,7 @@ from tasks.shards.read import read_pictures
 
 if TYPE_CHECKING:
     from tasks.inputs.store import Inputs
-    from tasks.quality.perceptual import Network
+    from tasks.networks.lpips import Network
 
 NETWORKS: dict[str, Network] = {"ic_lpips_alexnet": "alexnet", "ic_lpips_vgg16": "vgg16"}
 """By the name of the score."""

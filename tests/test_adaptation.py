@@ -12,8 +12,8 @@ from tasks.adaptation import adapt, adaptation_loss, ridge_regression, windows
 from tasks.diffusion.blending import blend
 from tasks.diffusion.codec import Codec, load_codec
 from tasks.diffusion.codec_training import to_tensor
+from tasks.networks.lpips import shared_lpips
 from tasks.params import AdaptParams, CodecParams
-from tasks.quality.perceptual import shared_lpips
 
 PUBLISHED = AdaptParams(kind="published", steps=15, learning_rate=2e-4)
 CLOSED_FORM = AdaptParams(kind="closed_form")

@@ -33,7 +33,7 @@ from benchmarks.device.shop import Shop
 from benchmarks.device.sizes import REAL, SMALL
 from benchmarks.device.stable_diffusion import FULL, TINY, write_pipelines
 from benchmarks.device.timing import forget_peak
-from tasks.arithmetic import fix_arithmetic
+from tasks.networks.arithmetic import fix_arithmetic
 from tasks.networks.device import choose_device, describe_device
 
 PARTS = ("hardware", "embedded", "pretrained", "profile", "repeats", "batches", "networks")

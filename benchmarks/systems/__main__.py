@@ -21,10 +21,10 @@ from benchmarks.systems.sheet import draw_systems
 from benchmarks.systems.table import table_of
 from benchmarks.systems.training import timed
 from flows.terminal import progress
-from tasks.arithmetic import fix_arithmetic
 from tasks.contracts import DefectoryError
 from tasks.diffusion.fitting import fit_pseudo_masks
 from tasks.generation.line import draw_places
+from tasks.networks.arithmetic import fix_arithmetic
 from tasks.networks.device import choose_device
 from tasks.params import load_params
 from tasks.quality.ic_lpips import PROTOCOLS

@@ -22,7 +22,6 @@ from benchmarks.setup import read_or_build, systems_named
 from benchmarks.systems.training import timed
 from benchmarks.worth.kept import ByCategory, read_examples, write_examples
 from flows.terminal import progress
-from tasks.arithmetic import fix_arithmetic
 from tasks.diffusion import fitting
 from tasks.evaluation.contracts import Role, SyntheticSet
 from tasks.evaluation.evaluation import Evaluation, evaluate
@@ -34,6 +33,7 @@ from tasks.evaluation.painted import BASELINES, as_many, only, painted_by
 from tasks.evaluation.verdict import Verdict
 from tasks.fitted import fitted_sha256
 from tasks.inputs.store import Inputs
+from tasks.networks.arithmetic import fix_arithmetic
 from tasks.networks.device import choose_device
 from tasks.params import Params, fingerprint, load_params
 from tasks.progress import Report

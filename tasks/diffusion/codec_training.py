@@ -17,8 +17,8 @@ from torch import Tensor
 from tasks.contracts import Image
 from tasks.diffusion.codec import FACTOR, Codec
 from tasks.networks.device import HOST
+from tasks.networks.lpips import shared_lpips
 from tasks.progress import Progress
-from tasks.quality.perceptual import shared_lpips
 from tasks.training.loop import Trainer, train
 
 _LATENT_NOISE = 0.03

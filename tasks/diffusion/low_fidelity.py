@@ -16,7 +16,7 @@ from torch import Tensor
 
 from tasks.diffusion.blending import cells_of
 from tasks.diffusion.training import Pool
-from tasks.quality.perceptual import shared_lpips
+from tasks.networks.lpips import shared_lpips
 
 LOOKS_NAMES = ("looks.mean", "looks.spread")
 """Of the tensors in a file."""

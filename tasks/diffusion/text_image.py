@@ -17,7 +17,7 @@ from transformers import CLIPModel, CLIPProcessor
 
 from tasks.contracts import DefectoryError
 from tasks.diffusion.words import WordEncoder
-from tasks.quality.perceptual import shared_lpips
+from tasks.networks.lpips import shared_lpips
 
 _WIDTH = 64
 _FEATURES = 2 * (64 + 192 + 384 + 256 + 256)

@@ -20,10 +20,10 @@ from torch.overrides import TorchFunctionMode
 from tasks.contracts import DefectoryError, Image
 from tasks.evaluation.contracts import Arm
 from tasks.networks.device import HOST, device_of, moved
+from tasks.networks.weights import efficientnet_lite0
 from tasks.params.detectors import EvaluateParams
 from tasks.progress import Report
 from tasks.seeds import derive, numpy_generator
-from tasks.weights import efficientnet_lite0
 
 NETWORK = "efficientnet_lite0"
 _BATCH = 8

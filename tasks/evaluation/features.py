@@ -22,8 +22,8 @@ from skimage.transform import resize
 from torch.nn import functional
 
 from tasks.contracts import DefectoryError, Image, Mask
-from tasks.lite0 import block_outputs
 from tasks.networks.device import HOST
+from tasks.networks.lite0 import block_outputs
 
 CHANNELS = 152
 _BLOCKS = (4, 10)

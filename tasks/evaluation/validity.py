@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from tasks.contracts import Image
 from tasks.evaluation.contracts import Example
+from tasks.networks.lpips import shared_lpips
 from tasks.params import SelectParams
 from tasks.quality.descriptor import describe
 from tasks.quality.nearest import nearest_accepted
-from tasks.quality.perceptual import shared_lpips
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import torch
 
-from tasks.arithmetic import fix_arithmetic
 from tasks.contracts import Candidate, DefectoryError, Failure, Image, Place, ReferenceMask, SampleSpec
 from tasks.inputs.store import Inputs
 from tasks.masks.draw import draw_mask
 from tasks.masks.learned import all_references
+from tasks.networks.arithmetic import fix_arithmetic
 from tasks.params import Params
 from tasks.plan import plan_samples
 from tasks.quality.scores import Scorer, Scores

@@ -110,8 +110,8 @@ def _learn(members: Sequence[_Placed], params: Params) -> FindForeground:
     if kind != "learned":
         return partial(find_foreground, model=learn_foreground(images, kind))
     # Imported here, for torch takes seconds and most sources do without it.
-    from tasks.arithmetic import fix_arithmetic
     from tasks.inputs.foreground_learned import find_by_cells, learn_cells
+    from tasks.networks.arithmetic import fix_arithmetic
 
     fix_arithmetic(params)
     return partial(find_by_cells, model=learn_cells(images))

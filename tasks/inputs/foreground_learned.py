@@ -23,8 +23,8 @@ from skimage.transform import resize
 
 from tasks.contracts import Image, Mask
 from tasks.inputs.foreground import or_whole, solid
-from tasks.lite0 import block_outputs
 from tasks.networks.device import HOST
+from tasks.networks.lite0 import block_outputs
 from tasks.seeds import derive, numpy_generator
 
 _BLOCK = 2

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from tasks.quality.perceptual import LPIPS
+from tasks.networks.lpips import LPIPS
 from tasks.seeds import derive, numpy_generator
 
 LENGTH = 256

@@ -22,10 +22,10 @@ from torchmetrics.image.kid import KernelInceptionDistance
 from torchvision.models.feature_extraction import create_feature_extractor
 
 from tasks.contracts import DefectoryError, Image
+from tasks.networks.classifiers import EfficientNetLite0
 from tasks.networks.device import HOST
-from tasks.quality.inception import EfficientNetLite0
+from tasks.networks.weights import inception_v3
 from tasks.seeds import derive
-from tasks.weights import inception_v3
 
 NETWORKS = ("efficientnet_lite0", "inception_v3")
 _LARGEST_SUBSET = 1000

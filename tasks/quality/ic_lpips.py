@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from tasks.contracts import DefectoryError, Image
 from tasks.networks.device import HOST
+from tasks.networks.lpips import Network, shared_lpips
 from tasks.quality.lpips_matrix import MEMORY, FeatureRows, cross_lpips, pairwise_lpips
-from tasks.quality.perceptual import Network, shared_lpips
 from tasks.seeds import derive, numpy_generator
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tasks.contracts import DefectoryError, Image
-from tasks.quality.perceptual import LPIPS
+from tasks.networks.lpips import LPIPS
 
 MEMORY = 4 * 2**30
 """Bytes. A row takes 2.6 MB with AlexNet and 33 MB with VGG-16 at 256 px."""

@@ -20,9 +20,9 @@ from tasks.files.products import is_made, mark_made
 from tasks.files.tables import encode_table
 from tasks.inputs.store import Inputs
 from tasks.networks.device import HOST
+from tasks.networks.lpips import LPIPS
 from tasks.quality.descriptor import describe
 from tasks.quality.nearest_real import REAL_DESCRIPTORS, REAL_SCHEMA, made_from
-from tasks.quality.perceptual import LPIPS
 from tasks.quality.scores import BATCH
 
 

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tasks.contracts import DefectoryError, Image, Mask
+from tasks.networks.classifiers import confidence_and_entropy, load_classifier
 from tasks.networks.device import HOST
+from tasks.networks.lpips import LPIPS, lpips_distance, lpips_map
 from tasks.params import ScoreParams
 from tasks.quality.descriptor import describe
 from tasks.quality.effective import change, distance_to, effective_mask, max_where, mean_where, within
-from tasks.quality.inception import confidence_and_entropy, load_classifier
-from tasks.quality.perceptual import LPIPS, lpips_distance, lpips_map
 from tasks.quality.seam import seam_contrast
 
 BATCH = 4

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from tasks.contracts import Image
 from tasks.diffusion.codec_training import crop_batches
 from tasks.networks.device import device_of
+from tasks.networks.lpips import shared_lpips
 from tasks.params.systems import TokenCodecParams
-from tasks.quality.perceptual import shared_lpips
 from tasks.seeds import derive, numpy_generator
 from tasks.tokens.discriminator import PatchDiscriminator, adaptive_weight, augment, discriminator_loss, ramp
 from tasks.tokens.image_codec import EmbeddedImageCodec

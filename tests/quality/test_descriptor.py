@@ -8,8 +8,8 @@ import torch
 from skimage import data
 from torch import Tensor
 
+from tasks.networks.lpips import LPIPS
 from tasks.quality.descriptor import LENGTH, describe, shrink
-from tasks.quality.perceptual import LPIPS
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,9 @@ from skimage import data
 
 from benchmarks.ic_lpips import loop, reference
 from tasks.contracts import DefectoryError, Image
+from tasks.networks.lpips import LPIPS, Network, shared_lpips
 from tasks.quality.ic_lpips import PROTOCOLS, Protocol, ic_lpips, mean_of_clusters
 from tasks.quality.lpips_matrix import FeatureRows, cross_lpips, pairwise_lpips
-from tasks.quality.perceptual import LPIPS, Network, shared_lpips
 
 SIZE = 48
 

@@ -15,7 +15,7 @@ from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorIncepti
 from torch_fidelity.metric_isc import isc_features_to_metric
 
 from tasks.contracts import DefectoryError
-from tasks.quality.inception import confidence_and_entropy, inception_score, load_classifier, score_name
+from tasks.networks.classifiers import confidence_and_entropy, inception_score, load_classifier, score_name
 from tasks.quality.inception_stream import InceptionScore, predictions_of
 from tasks.seeds import numpy_generator
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from tasks.contracts import DefectoryError, Image
+from tasks.networks.classifiers import confidence_and_entropy
+from tasks.networks.lpips import LPIPS
 from tasks.params import ScoreParams, SelectParams
-from tasks.quality.inception import confidence_and_entropy
-from tasks.quality.perceptual import LPIPS
 from tasks.quality.scores import BATCH, Scorer, Scores
 from tests.quality.pastes import blend, disc, photograph, sticker
 

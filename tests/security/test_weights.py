@@ -15,7 +15,7 @@ from transformers import CLIPTextModel
 from tasks.contracts import DefectoryError
 from tasks.diffusion.pretrained import load_part
 from tasks.diffusion.text_image import PretrainedTextImage
-from tasks.weights import read_state_dict
+from tasks.networks.weights import read_state_dict
 from tests.synthesis.tiny_stable_diffusion import save_tiny_pipeline
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -17,7 +17,7 @@ from torchvision.models.feature_extraction import create_feature_extractor
 
 from tasks.contracts import Image
 from tasks.networks.device import HOST
-from tasks.weights import efficientnet_lite0
+from tasks.networks.weights import efficientnet_lite0
 
 _MARGIN = 16
 """Mirrored pixels around the image, so that no cell sees the network's own padding, which looks like nothing else."""

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tasks.networks.device import HOST
-from tasks.weights import alexnet_lpips_weights, vgg16_lpips_weights
+from tasks.networks.weights import alexnet_lpips_weights, vgg16_lpips_weights
 
 Network = Literal["alexnet", "vgg16"]
 

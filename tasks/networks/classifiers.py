@@ -1,8 +1,4 @@
-"""The Inception score and the ImageNet networks behind it.
-
-In: images; out: logits per image, and from many logits one score. A score carries its network's name (`score_name`)
-and is never set beside a score of another network.
-"""
+"""The ImageNet networks whose logits are kept of every image, by the names that the params know them by."""
 
 from __future__ import annotations
 
@@ -14,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tasks.networks.device import HOST
+from tasks.networks.weights import efficientnet_lite0, inception_v3
 from tasks.quality.inception_stream import InceptionScore, predictions_of
-from tasks.weights import efficientnet_lite0, inception_v3
 
 _LITE0_SIDE = 224
 _BLOCK = 1024

@@ -12,8 +12,8 @@ from skimage import data
 from torch import Tensor
 
 from tasks.contracts import DefectoryError
-from tasks.quality.perceptual import LPIPS, lpips_distance
-from tasks.weights import _NumpyUnpickler, alexnet_lpips_weights
+from tasks.networks.lpips import LPIPS, lpips_distance
+from tasks.networks.weights import _NumpyUnpickler, alexnet_lpips_weights
 
 
 @pytest.fixture(scope="module")
