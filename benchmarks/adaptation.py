@@ -24,7 +24,7 @@ from tasks.contracts import Place
 from tasks.diffusion.blending import mask_tensor
 from tasks.diffusion.codec import Codec
 from tasks.diffusion.codec_training import to_tensor
-from tasks.inputs.store import read_inputs
+from tasks.inputs.dataset import read_inputs
 from tasks.masks.draw import draw_mask, references_of
 from tasks.masks.pseudo_store import PSEUDO_MASKS, read_pseudo_masks
 from tasks.networks.device import choose_device

@@ -19,7 +19,7 @@ from tasks.contracts import CLEAN, TRAIN, InputImage, ShardPlan
 from tasks.files.atomic import sha256, shard_files
 from tasks.files.products import mark_made
 from tasks.files.tables import encode_table
-from tasks.inputs.store import Inputs
+from tasks.inputs.dataset import Inputs
 from tasks.params import DatasetParams, InputsParams, Params, SourceParams
 from tasks.quality.nearest_real import REAL_DESCRIPTORS, REAL_SCHEMA, made_from
 from tasks.shards.write import SCORES_SCHEMA

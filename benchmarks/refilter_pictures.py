@@ -16,7 +16,7 @@ from benchmarks.candidates import LENGTH, make_inputs, make_params
 from benchmarks.ic_lpips import solar_cells
 from tasks.contracts import Candidate, Image, Mask, SampleSpec
 from tasks.gate_pictures import picture_problems
-from tasks.inputs.store import Inputs
+from tasks.inputs.dataset import Inputs
 from tasks.manifest import build_manifest
 from tasks.plan import plan_shards
 from tasks.shards.pack import pack_shards

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tasks.inputs.build import build_inputs
-from tasks.inputs.store import SPLITS, Inputs, read_inputs
+from tasks.inputs.dataset import SPLITS, Inputs, read_inputs
 from tasks.params import Params
 from tasks.progress import Report
 from tasks.synthesis import SYSTEMS, entry_of

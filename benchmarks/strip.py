@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from tasks.contracts import Image
 from tasks.files.pictures import decode_image, decode_mask
-from tasks.inputs.store import read_inputs
+from tasks.inputs.dataset import read_inputs
 from tasks.seeds import choose
 from tasks.sheets import amplify
 

@@ -27,7 +27,7 @@ from tasks.evaluation.outcome import REPORT, write_outcome
 from tasks.evaluation.painted import BASELINES, only, painted_by
 from tasks.files.atomic import file_sha256
 from tasks.files.products import marker_of
-from tasks.inputs.store import Inputs, read_inputs
+from tasks.inputs.dataset import Inputs, read_inputs
 from tasks.masks.pseudo_store import PSEUDO_MASKS
 from tasks.networks.arithmetic import fix_arithmetic
 from tasks.params import Params, load_params

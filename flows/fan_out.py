@@ -35,7 +35,7 @@ from flows.train import train
 from tasks.contracts import DefectoryError, ShardPlan
 from tasks.exchange import collect_shard, delivered, run_name, share_kit
 from tasks.fitted import fitted_sha256
-from tasks.inputs.store import read_inputs
+from tasks.inputs.dataset import read_inputs
 from tasks.params import load_params
 from tasks.parts import Part
 from tasks.plan import plan_shards

@@ -19,8 +19,8 @@ from flows.timing import record_wall
 from tasks.files.atomic import file_sha256
 from tasks.files.products import is_made, mark_made
 from tasks.inputs.build import InputsReport, build_inputs
+from tasks.inputs.dataset import SPLITS
 from tasks.inputs.readers import list_source
-from tasks.inputs.store import SPLITS
 from tasks.params import CODE_VERSION, Params, fingerprint, load_params
 from tasks.workspace import PARAMS, ROOT, Workspace
 

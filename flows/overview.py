@@ -15,8 +15,8 @@ from flows.generate import is_finished
 from tasks.contracts import DefectoryError, ShardPlan
 from tasks.files.atomic import shard_files
 from tasks.fitted import fitted_sha256
+from tasks.inputs.dataset import Inputs, read_inputs
 from tasks.inputs.readers import list_source
-from tasks.inputs.store import Inputs, read_inputs
 from tasks.params import Params
 from tasks.plan import plan_shards
 from tasks.shards.read import read_marker

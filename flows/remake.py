@@ -20,7 +20,7 @@ from tasks.contracts import DefectoryError, SampleSpec
 from tasks.files.atomic import sha256, write_atomic
 from tasks.files.pictures import IMAGE_ENDING, MASK_ENDING, encode_image, encode_mask
 from tasks.generation.line import Line, make, masks
-from tasks.inputs.store import Inputs, read_inputs
+from tasks.inputs.dataset import Inputs, read_inputs
 from tasks.params import Params, load_params
 from tasks.remake import differences, read_row, spec_of
 from tasks.versions import RELEASE, outputs_of

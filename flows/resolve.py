@@ -14,7 +14,7 @@ from pathlib import Path
 from flows.repository import RESOLVED
 from flows.terminal import run_to_status
 from tasks.fitted import used_systems
-from tasks.inputs.digest import sources_sha256
+from tasks.inputs.readers import sources_sha256
 from tasks.params import CODE_VERSION, load_params
 
 

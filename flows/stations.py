@@ -15,7 +15,7 @@ from flows.timing import Clock
 from tasks.contracts import ShardPlan
 from tasks.generation import line as stations
 from tasks.generation.line import Drawn, Finished, Line, Scored
-from tasks.inputs.store import read_inputs
+from tasks.inputs.dataset import read_inputs
 from tasks.params import Params
 from tasks.plan import plan_shards
 from tasks.shards.write import write_shard

@@ -12,7 +12,7 @@ from flows.policy import device, station
 from flows.stage import run_stage
 from flows.terminal import progress
 from flows.timing import record_wall
-from tasks.inputs.store import read_inputs
+from tasks.inputs.dataset import read_inputs
 from tasks.networks.arithmetic import fix_arithmetic
 from tasks.params import Params, load_params
 from tasks.synthesis.portfolio import fit_systems

@@ -12,7 +12,7 @@ from flows.server import prefect_server
 from flows.terminal import output, size
 from tasks.contracts import DefectoryError
 from tasks.fitted import fitted_sha256
-from tasks.inputs.store import read_inputs
+from tasks.inputs.dataset import read_inputs
 from tasks.params import load_params
 from tasks.plan import plan_shards
 from tasks.shards.verify import verify_shards

@@ -22,7 +22,7 @@ from tasks.seeds import choose
 from tasks.shards.read import read_pictures
 
 if TYPE_CHECKING:
-    from tasks.inputs.store import Inputs
+    from tasks.inputs.dataset import Inputs
     from tasks.networks.lpips import Network
 
 NETWORKS: dict[str, Network] = {"ic_lpips_alexnet": "alexnet", "ic_lpips_vgg16": "vgg16"}

@@ -21,7 +21,7 @@ from typing import Any
 
 from tasks.contracts import DefectoryError, ShardPlan, check_below
 from tasks.files.atomic import PARTIAL, remove, replacing, sha256_of, shard_files, write_atomic
-from tasks.inputs.store import Inputs
+from tasks.inputs.dataset import Inputs
 from tasks.params import CODE_VERSION, Params, fingerprint
 from tasks.shards.read import Marker, parse_marker
 from tasks.store.s3 import MissingObjectError, Store

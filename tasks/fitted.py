@@ -11,7 +11,7 @@ from pathlib import Path
 from tasks.contracts import DefectoryError
 from tasks.files.atomic import write_atomic
 from tasks.files.products import marker_of
-from tasks.inputs.store import Inputs
+from tasks.inputs.dataset import Inputs
 from tasks.params import CODE_VERSION, Params, fingerprint
 from tasks.synthesis import entry_of
 

@@ -23,7 +23,7 @@ from tasks.params import Params
 from tasks.shards.ledger import ACCEPTED, FAILED, LEDGER_SCHEMA, REJECTED, count_statuses
 
 if TYPE_CHECKING:
-    from tasks.inputs.store import Inputs
+    from tasks.inputs.dataset import Inputs
 
 _LISTED = [*PICTURE_COLUMNS, "category", "clean_sha256", "reference_id"]
 """What is asked of the manifest; all of its columns would be 0.5 GB for 360,000 samples."""

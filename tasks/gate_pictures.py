@@ -17,7 +17,7 @@ from tasks.quality.effective import distance_to
 from tasks.seeds import choose
 
 if TYPE_CHECKING:
-    from tasks.inputs.store import Inputs
+    from tasks.inputs.dataset import Inputs
 
 _MEASURED = 100
 """Samples of a category whose change outside mask and ring is measured again, from the released bytes."""

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeVar, overload
 
 from tasks.contracts import TRAIN, DefectoryError, SampleSpec, ShardPlan
-from tasks.inputs.store import Inputs
+from tasks.inputs.dataset import Inputs
 from tasks.params import CODE_VERSION, Params, fingerprint
 from tasks.seeds import derive, seed_of
 

@@ -44,7 +44,7 @@ from tasks.sheets import encode_sheet
 from tasks.thresholds import examples_of
 
 if TYPE_CHECKING:
-    from tasks.inputs.store import Inputs
+    from tasks.inputs.dataset import Inputs
 
 _REPEATED = ("clean_id", "clean_sha256", "license", "source", "prompt", "model_sha256", "params_fingerprint")
 """Long texts that many samples share, each of which is held once."""

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from tasks.contracts import DefectoryError, SampleSpec
 from tasks.fitted import fitted_sha256
-from tasks.inputs.store import Inputs
+from tasks.inputs.dataset import Inputs
 from tasks.manifest import MANIFEST_SCHEMA
 from tasks.params import Params
 from tasks.plan import line_fingerprint

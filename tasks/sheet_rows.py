@@ -15,7 +15,7 @@ from tasks.shards.read import read_pictures
 from tasks.sheets import SheetRow, draw_sheet
 
 if TYPE_CHECKING:
-    from tasks.inputs.store import Inputs
+    from tasks.inputs.dataset import Inputs
 
 _ACCEPTED_SHOWN, _REJECTED_SHOWN = 12, 6
 

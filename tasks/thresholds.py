@@ -27,7 +27,7 @@ from tasks.shards.ledger import ACCEPTED, FAILED
 from tasks.shards.read import read_descriptors, read_pictures
 
 if TYPE_CHECKING:
-    from tasks.inputs.store import Inputs
+    from tasks.inputs.dataset import Inputs
 
 _SHOWN = 6
 _SIDE, _GAP = 128, 3

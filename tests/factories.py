@@ -28,7 +28,7 @@ from tasks.contracts import (
     ShardPlan,
     SkippedInput,
 )
-from tasks.inputs.store import Inputs
+from tasks.inputs.dataset import Inputs
 from tasks.params import DatasetParams, InputsParams, Params, SelectParams, SourceParams
 from tasks.plan import plan_shards
 from tasks.quality.effective import change, distance_to, effective_mask, max_where, mean_where

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tasks import synthesis
 from tasks.contracts import Image, Place, SampleSpec
 from tasks.files.products import is_made, mark_made
-from tasks.inputs.store import Inputs
+from tasks.inputs.dataset import Inputs
 from tasks.params import Params, fingerprint
 from tasks.progress import Report
 from tasks.seeds import derive, numpy_generator

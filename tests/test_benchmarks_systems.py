@@ -22,7 +22,7 @@ from tasks import synthesis
 from tasks.contracts import SampleSpec
 from tasks.files.products import mark_made, marker_of
 from tasks.generation.line import draw_places
-from tasks.inputs.store import read_inputs
+from tasks.inputs.dataset import read_inputs
 from tasks.params import load_params
 from tests import stand_in
 from tests.factory_fixtures import write_params, write_photographs

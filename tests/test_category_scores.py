@@ -12,7 +12,7 @@ import pytest
 
 from tasks.contracts import DefectoryError
 from tasks.diversity import diversity_of
-from tasks.inputs.store import Inputs
+from tasks.inputs.dataset import Inputs
 from tasks.params import Params
 from tasks.plan import plan_shards
 from tasks.release import build_release

@@ -16,7 +16,7 @@ from tasks.files.atomic import sha256
 from tasks.files.pictures import decode_image, encode_image, encode_mask
 from tasks.files.tables import encode_table
 from tasks.gate import check_release
-from tasks.inputs.store import Inputs
+from tasks.inputs.dataset import Inputs
 from tasks.release import build_release
 from tests.factories import Workspace, make_params, make_workspace
 

@@ -11,7 +11,7 @@ import pytest
 
 from tasks.contracts import CLEAN, TEST, DefectoryError, SampleSpec
 from tasks.fitted import used_systems
-from tasks.inputs.store import Inputs
+from tasks.inputs.dataset import Inputs
 from tasks.masks.draw import draw_mask
 from tasks.params import CODE_VERSION, Params, load_params
 from tasks.plan import ANY_DEFECT, plan_samples, plan_shards

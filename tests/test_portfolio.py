@@ -15,7 +15,7 @@ from tasks.contracts import DefectoryError, Image, Place
 from tasks.files.products import is_made
 from tasks.fitted import fitted_sha256, used_systems
 from tasks.inputs.build import build_inputs
-from tasks.inputs.store import Inputs, read_inputs
+from tasks.inputs.dataset import Inputs, read_inputs
 from tasks.masks.draw import draw_mask
 from tasks.networks.device import HOST
 from tasks.params import Params, load_params

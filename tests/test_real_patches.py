@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from tasks.contracts import CLEAN, TEST, TRAIN, InputImage
 from tasks.diffusion.codec import Codec
-from tasks.inputs.store import Inputs
+from tasks.inputs.dataset import Inputs
 from tasks.real_patches import PatchLibrary, build_library, library_of, restore
 from tasks.synthesis.patch_libraries import PatchLibraries
 

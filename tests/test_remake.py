@@ -20,7 +20,7 @@ from flows.terminal import FAILED, OK
 from tasks.files.atomic import sha256
 from tasks.generation.line import Line
 from tasks.inputs.build import build_inputs
-from tasks.inputs.store import read_inputs
+from tasks.inputs.dataset import read_inputs
 from tasks.manifest import MANIFEST_SCHEMA
 from tasks.networks.device import HOST
 from tasks.params import load_params

@@ -10,7 +10,7 @@ from benchmarks.device.recipes import TRAININGS
 from benchmarks.device.shop import Shop
 from benchmarks.setup import read_or_build
 from tasks.files.atomic import file_sha256
-from tasks.inputs.store import Inputs
+from tasks.inputs.dataset import Inputs
 from tasks.params import Params
 from tasks.progress import silent
 from tasks.synthesis.portfolio import fit_systems

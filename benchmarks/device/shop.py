@@ -12,7 +12,7 @@ from benchmarks.device.record import Record
 from benchmarks.device.sizes import Sizes
 from benchmarks.device.timing import StepClock, forget_peak, peak_memory_gib, seconds_of
 from benchmarks.setup import read_or_build
-from tasks.inputs.store import Inputs
+from tasks.inputs.dataset import Inputs
 from tasks.params import Params
 from tasks.progress import silent
 from tasks.synthesis.portfolio import fit_systems

@@ -19,7 +19,7 @@ from flows.repository import init_workspace
 from flows.stage import recorded
 from flows.train import train
 from tasks.fitted import fitted_sha256
-from tasks.inputs.store import read_inputs as read_built
+from tasks.inputs.dataset import read_inputs as read_built
 from tasks.params import load_params
 from tasks.plan import plan_shards
 from tasks.workspace import Workspace

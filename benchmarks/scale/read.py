@@ -15,7 +15,7 @@ from tasks.contracts import ShardPlan
 from tasks.files.atomic import sha256_of, write_atomic
 from tasks.files.tables import encode_table
 from tasks.fitted import fitted_sha256
-from tasks.inputs.store import Inputs, read_inputs
+from tasks.inputs.dataset import Inputs, read_inputs
 from tasks.manifest import build_manifest
 from tasks.params import Params, SelectParams, load_params
 from tasks.plan import plan_shards

@@ -22,7 +22,7 @@ from benchmarks.systems.training import timed, training_of
 from tasks.contracts import TRAIN, Image, Place
 from tasks.evaluation.painted import verdicts_of
 from tasks.generation.line import draw_places
-from tasks.inputs.store import Inputs
+from tasks.inputs.dataset import Inputs
 from tasks.networks.classifiers import inception_score
 from tasks.params import Params, fingerprint
 from tasks.params.blocks import Block

@@ -32,7 +32,7 @@ from tasks.evaluation.outcome import write_outcome
 from tasks.evaluation.painted import BASELINES, as_many, only, painted_by
 from tasks.evaluation.verdict import Verdict
 from tasks.fitted import fitted_sha256
-from tasks.inputs.store import Inputs
+from tasks.inputs.dataset import Inputs
 from tasks.networks.arithmetic import fix_arithmetic
 from tasks.networks.device import choose_device
 from tasks.params import Params, fingerprint, load_params

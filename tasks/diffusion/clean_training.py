@@ -24,7 +24,7 @@ from tasks.diffusion.fitting import CODEC
 from tasks.diffusion.schedule import stratified_timesteps, training_target
 from tasks.files.atomic import file_sha256
 from tasks.files.products import is_made
-from tasks.inputs.store import Inputs
+from tasks.inputs.dataset import Inputs
 from tasks.networks.device import HOST
 from tasks.params import Params, fingerprint
 from tasks.params.systems import SdasModelParams

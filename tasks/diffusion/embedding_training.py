@@ -20,7 +20,7 @@ from tasks.diffusion.codec import Codec
 from tasks.diffusion.training import DenoiserTrainer, Pool, encode_pool, masked_error
 from tasks.files.atomic import file_sha256
 from tasks.files.products import is_made
-from tasks.inputs.store import Inputs
+from tasks.inputs.dataset import Inputs
 from tasks.masks.pseudo_store import PSEUDO_MASKS
 from tasks.params import Params, TrainingParams, fingerprint
 from tasks.progress import Report

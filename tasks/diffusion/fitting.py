@@ -26,7 +26,7 @@ from tasks.diffusion.text_backbone import TextBackbone, new_backbone
 from tasks.diffusion.training import DenoiserTrainer, encode_pool
 from tasks.files.atomic import file_sha256
 from tasks.files.products import is_made, mark_made
-from tasks.inputs.store import Inputs
+from tasks.inputs.dataset import Inputs
 from tasks.masks.draw import draw_mask, references_of
 from tasks.masks.pseudo import pseudo_masks
 from tasks.masks.pseudo_store import PSEUDO_MASKS, PseudoMask, read_references, write_pseudo_masks

@@ -29,7 +29,7 @@ from tasks.diffusion.mask_pictures import Picture, mask_of, mask_pictures
 from tasks.diffusion.schedule import sampling_schedule, timesteps_of, training_schedule
 from tasks.diffusion.text_backbone import EmbeddedBackbone, TextBackbone, new_backbone
 from tasks.diffusion.training import DenoiserTrainer, encode_pool
-from tasks.inputs.store import Inputs
+from tasks.inputs.dataset import Inputs
 from tasks.masks.draw import references_of
 from tasks.masks.pseudo_store import PSEUDO_MASKS, read_references
 from tasks.networks.device import moved

@@ -23,7 +23,7 @@ from tasks.diffusion.text_image import EmbeddedTextImage, PretrainedTextImage, T
 from tasks.files.atomic import file_sha256
 from tasks.files.products import is_made
 from tasks.files.tensors import read_safetensors
-from tasks.inputs.store import Inputs
+from tasks.inputs.dataset import Inputs
 from tasks.masks.pseudo_store import PSEUDO_MASKS
 from tasks.params import Params, fingerprint
 from tasks.progress import Report

@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 from tasks.contracts import CLEAN, TEST, TRAIN, DefectoryError, Image, InputImage, Mask, check_below
 from tasks.evaluation.contracts import Example, TestSet
 from tasks.files.pictures import decode_image, decode_mask
+from tasks.inputs.dataset import Inputs
 from tasks.inputs.normalise import fit_image, fit_mask
-from tasks.inputs.store import Inputs
 from tasks.masks.pseudo_store import PSEUDO_MASKS, read_references
 from tasks.seeds import choose
 

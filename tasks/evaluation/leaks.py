@@ -19,9 +19,9 @@ from scipy.ndimage import binary_dilation
 from tasks.contracts import CLEAN, TEST, TRAIN, DefectoryError, Image, InputImage
 from tasks.evaluation.contracts import Example
 from tasks.inputs.crops import shared_pieces
+from tasks.inputs.dataset import Inputs
 from tasks.inputs.duplicates import descriptor_of, near_between
 from tasks.inputs.normalise import fit_image
-from tasks.inputs.store import Inputs
 from tasks.params import InputsParams
 from tasks.progress import Report, silent
 

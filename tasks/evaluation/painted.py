@@ -17,7 +17,7 @@ from tasks.contracts import Image, Place, Verdict
 from tasks.evaluation.contracts import Example
 from tasks.evaluation.examples import synthetic
 from tasks.generation.line import Line, make, masks
-from tasks.inputs.store import Inputs
+from tasks.inputs.dataset import Inputs
 from tasks.params import Params
 from tasks.plan import plan_samples
 from tasks.progress import Report

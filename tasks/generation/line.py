@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from tasks.contracts import Candidate, DefectoryError, Failure, Image, Place, ReferenceMask, SampleSpec
-from tasks.inputs.store import Inputs
+from tasks.inputs.dataset import Inputs
 from tasks.masks.draw import draw_mask
 from tasks.masks.learned import all_references
 from tasks.networks.arithmetic import fix_arithmetic

@@ -1,0 +1,1 @@
+"""Photographs in: read, checked, told from their background, split without leaks, hashed."""

@@ -17,12 +17,12 @@ from tasks.contracts import TEST, TRAIN, Image, InputImage, Mask, SkippedInput
 from tasks.files.folders import begin, swap_in
 from tasks.files.pictures import decode_image
 from tasks.inputs.checks import check_inputs
+from tasks.inputs.dataset import REPORT, PackedImage, pack_image, write_category, write_json, write_splits
 from tasks.inputs.foreground import find_foreground, learn_foreground
 from tasks.inputs.listing import source_name
 from tasks.inputs.opening import OpenedImage, open_listings
 from tasks.inputs.readers import list_source
 from tasks.inputs.splits import group_images, split_groups
-from tasks.inputs.store import REPORT, PackedImage, pack_image, write_category, write_json, write_splits
 from tasks.params import Params
 from tasks.progress import Progress
 

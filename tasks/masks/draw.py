@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 
 from tasks.contracts import TRAIN, DefectoryError, DrawnMask, InputImage, Mask, ReferenceMask, SampleSpec
-from tasks.inputs.store import Inputs
+from tasks.inputs.dataset import Inputs
 from tasks.masks.boxes import box_mask
 from tasks.masks.perlin import perlin_mask, pick_blobs
 from tasks.masks.place import cut_mask, place_mask

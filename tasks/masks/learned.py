@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from tasks.contracts import ReferenceMask
 from tasks.files.atomic import replacing
 from tasks.files.pictures import decode_mask, encode_mask
-from tasks.inputs.store import Inputs
+from tasks.inputs.dataset import Inputs
 from tasks.masks.draw import references_of
 from tasks.masks.pseudo_store import PSEUDO_MASKS, read_references
 

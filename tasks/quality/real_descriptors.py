@@ -18,7 +18,7 @@ from tasks.contracts import TRAIN, Image
 from tasks.files.atomic import write_atomic
 from tasks.files.products import is_made, mark_made
 from tasks.files.tables import encode_table
-from tasks.inputs.store import Inputs
+from tasks.inputs.dataset import Inputs
 from tasks.networks.device import HOST
 from tasks.networks.lpips import LPIPS
 from tasks.quality.descriptor import describe

@@ -24,7 +24,7 @@ from tasks.diffusion.denoiser import Denoiser
 from tasks.diffusion.labels import LabelTable
 from tasks.diffusion.pretrained import prompt_of
 from tasks.diffusion.sampler import Edit, paint_latents
-from tasks.inputs.store import Inputs
+from tasks.inputs.dataset import Inputs
 from tasks.masks.trimap import trimap
 from tasks.networks.device import moved
 from tasks.params import Params

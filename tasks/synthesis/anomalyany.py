@@ -30,7 +30,7 @@ from tasks.diffusion.pretrained import prompt_of
 from tasks.diffusion.text_backbone import Hole, TextBackbone
 from tasks.diffusion.text_image import TextImage
 from tasks.diffusion.text_image_training import fit_text_image, load_text_image
-from tasks.inputs.store import Inputs
+from tasks.inputs.dataset import Inputs
 from tasks.networks.device import moved
 from tasks.params import Params
 from tasks.progress import Report

@@ -25,7 +25,7 @@ from tasks.diffusion.codec_training import to_tensor
 from tasks.diffusion.embedding_training import fit_embedding, load_embedding
 from tasks.diffusion.labels import LabelTable
 from tasks.diffusion.pretrained import prompt_of
-from tasks.inputs.store import Inputs
+from tasks.inputs.dataset import Inputs
 from tasks.networks.device import moved
 from tasks.params import Params
 from tasks.progress import Report

@@ -22,7 +22,7 @@ from skimage.transform import warp
 
 from tasks.contracts import TRAIN, DefectoryError, Image, InputImage, Mask, Place, ReferenceMask
 from tasks.diffusion import fitting
-from tasks.inputs.store import Inputs
+from tasks.inputs.dataset import Inputs
 from tasks.masks.draw import references_of
 from tasks.masks.pseudo_store import PSEUDO_MASKS, read_references
 from tasks.params import Params

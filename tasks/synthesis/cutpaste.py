@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torchvision.transforms import functional
 
 from tasks.contracts import Image, Mask, Place
-from tasks.inputs.store import Inputs
+from tasks.inputs.dataset import Inputs
 from tasks.params import Params
 from tasks.params.systems import CutPasteParams
 from tasks.progress import Report

@@ -16,7 +16,7 @@ import yaml
 from tasks.contracts import CLEAN, TRAIN, DefectoryError
 from tasks.files.atomic import write_atomic
 from tasks.files.products import is_made, mark_made
-from tasks.inputs.store import Inputs
+from tasks.inputs.dataset import Inputs
 from tasks.params import fingerprint
 from tasks.plan import ANY_DEFECT
 

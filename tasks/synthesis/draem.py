@@ -20,7 +20,7 @@ from PIL import ImageEnhance, ImageOps
 
 from tasks.contracts import Image, Place
 from tasks.files.pictures import decode_image
-from tasks.inputs.store import Inputs
+from tasks.inputs.dataset import Inputs
 from tasks.params import Params
 from tasks.progress import Report
 from tasks.seeds import derive, numpy_generator

@@ -34,7 +34,7 @@ from tasks.diffusion.training import Pool, encode_pool
 from tasks.files.atomic import file_sha256
 from tasks.files.products import is_made
 from tasks.files.tensors import read_safetensors
-from tasks.inputs.store import Inputs
+from tasks.inputs.dataset import Inputs
 from tasks.masks.pseudo_store import PSEUDO_MASKS
 from tasks.networks.device import moved
 from tasks.params import Params, fingerprint

@@ -13,7 +13,7 @@ from tasks.contracts import DefectoryError, ReferenceMask
 from tasks.files.atomic import file_sha256
 from tasks.files.products import is_made, mark_made
 from tasks.fitted import used_systems
-from tasks.inputs.store import Inputs
+from tasks.inputs.dataset import Inputs
 from tasks.masks.learned import LEARNED_MASKS, write_learned
 from tasks.masks.pseudo_store import PSEUDO_MASKS
 from tasks.params import Params, fingerprint

@@ -21,7 +21,7 @@ from numpy.random import Generator
 from scipy import ndimage
 
 from tasks.contracts import TRAIN, Image, InputImage, Mask, Place
-from tasks.inputs.store import Inputs
+from tasks.inputs.dataset import Inputs
 from tasks.params import Params
 from tasks.params.systems import NsaParams
 from tasks.progress import Report

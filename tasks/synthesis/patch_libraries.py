@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tasks.contracts import Mask, ReferenceMask
 from tasks.diffusion.codec import Codec
-from tasks.inputs.store import Inputs
+from tasks.inputs.dataset import Inputs
 from tasks.masks.draw import references_of
 from tasks.masks.pseudo_store import PSEUDO_MASKS, read_references
 from tasks.real_patches import PatchLibrary, build_library

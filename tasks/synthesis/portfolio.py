@@ -24,7 +24,7 @@ from tasks.diffusion.codec import Codec
 from tasks.diffusion.codec_training import to_tensor
 from tasks.files.products import remove_leftovers
 from tasks.fitted import fitted_sha256, mark_fitted, used_systems
-from tasks.inputs.store import Inputs
+from tasks.inputs.dataset import Inputs
 from tasks.params import AdaptParams, Params
 from tasks.progress import Report
 from tasks.real_patches import PatchLibrary, library_of, restore

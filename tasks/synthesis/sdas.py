@@ -28,7 +28,7 @@ from tasks.diffusion.clean_training import fit_clean_diffusion, load_clean_diffu
 from tasks.diffusion.codec import Codec
 from tasks.diffusion.codec_training import to_tensor
 from tasks.diffusion.variance import InflatedSampler, Randomness
-from tasks.inputs.store import Inputs
+from tasks.inputs.dataset import Inputs
 from tasks.networks.device import device_of
 from tasks.params import Params
 from tasks.progress import Report

@@ -21,7 +21,7 @@ from tasks.diffusion import fitting
 from tasks.diffusion.blending import mask_tensor, to_images
 from tasks.diffusion.codec_training import to_tensor
 from tasks.diffusion.labels import LabelTable
-from tasks.inputs.store import Inputs
+from tasks.inputs.dataset import Inputs
 from tasks.networks.device import device_of
 from tasks.params import Params
 from tasks.params.systems import VQTransformerParams

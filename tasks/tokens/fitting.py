@@ -13,7 +13,7 @@ from tasks.diffusion.labels import LabelTable
 from tasks.files.atomic import file_sha256
 from tasks.files.products import is_made
 from tasks.files.tensors import read_safetensors
-from tasks.inputs.store import Inputs
+from tasks.inputs.dataset import Inputs
 from tasks.masks.pseudo_store import PSEUDO_MASKS
 from tasks.networks.device import device_of
 from tasks.params import Params, fingerprint

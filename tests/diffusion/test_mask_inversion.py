@@ -12,7 +12,7 @@ from tasks.diffusion import mask_inversion
 from tasks.diffusion.codec import load_codec
 from tasks.diffusion.mask_inversion import CHECKPOINT, generate_masks, new_model
 from tasks.diffusion.mask_pictures import hugs_border, longest_side, mask_of, mask_pictures, picture_of
-from tasks.inputs.store import Inputs
+from tasks.inputs.dataset import Inputs
 from tasks.masks.place import crop
 from tasks.networks.device import HOST
 from tasks.params import Params

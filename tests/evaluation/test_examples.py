@@ -11,7 +11,7 @@ import pytest
 from tasks.contracts import CLEAN, TEST, TRAIN, DefectoryError, InputImage
 from tasks.evaluation.contracts import PHOTOGRAPH
 from tasks.evaluation.examples import RELEASE, photographs_of, released, shuffled
-from tasks.inputs.store import Inputs
+from tasks.inputs.dataset import Inputs
 from tasks.masks.pseudo import Plane
 from tasks.masks.pseudo_store import PSEUDO_MASKS, PseudoMask, write_pseudo_masks
 from tests import tiny_release

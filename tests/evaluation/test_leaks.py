@@ -13,7 +13,7 @@ from tasks.contracts import TEST, TRAIN, DefectoryError, Image, InputImage
 from tasks.evaluation.contracts import Example
 from tasks.evaluation.leaks import Leak, check_leaks, find_leaks, refuse_leaks
 from tasks.files.pictures import encode_image
-from tasks.inputs.store import REPORT, Inputs, pack_image, read_inputs, write_category, write_json, write_splits
+from tasks.inputs.dataset import REPORT, Inputs, pack_image, read_inputs, write_category, write_json, write_splits
 from tests.factories import make_inputs
 
 CLEAN_CELLS = make_inputs(128, ("mono",), cleans=5)

@@ -16,7 +16,7 @@ import torch
 from tasks.contracts import Image
 from tasks.generation.line import Line, make, masks
 from tasks.inputs.build import build_inputs
-from tasks.inputs.store import Inputs, read_inputs
+from tasks.inputs.dataset import Inputs, read_inputs
 from tasks.networks.device import HOST, device_of
 from tasks.params import Params, load_params
 from tasks.plan import plan_samples

@@ -11,7 +11,7 @@ import pytest
 
 from tasks.contracts import CLEAN, TEST, TRAIN, DefectoryError
 from tasks.inputs.build import build_inputs
-from tasks.inputs.store import read_inputs
+from tasks.inputs.dataset import read_inputs
 from tasks.params import SourceParams
 from tests.inputs.helpers import mask_of, mvtec_source, mvtec_tree, params_of, photograph, save
 

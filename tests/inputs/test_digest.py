@@ -9,7 +9,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from tasks.inputs.digest import sources_sha256
+from tasks.inputs.readers import sources_sha256
 from tasks.params import InputsParams, SourceParams
 
 PARAMS = InputsParams(sources=[SourceParams(kind="folder", root="parts", category="part", clean=["*.png"])])

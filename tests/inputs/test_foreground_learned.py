@@ -13,6 +13,7 @@ from skimage import data
 
 from tasks.contracts import Image, Mask
 from tasks.inputs.build import build_inputs
+from tasks.inputs.dataset import read_inputs
 from tasks.inputs.foreground import find_foreground, learn_foreground
 from tasks.inputs.foreground_learned import (
     background_cells,
@@ -22,7 +23,6 @@ from tasks.inputs.foreground_learned import (
     learn_cells,
     linear_discriminant,
 )
-from tasks.inputs.store import read_inputs
 from tests import pretend_device
 from tests.inputs.helpers import mvtec_source, mvtec_tree, params_of
 

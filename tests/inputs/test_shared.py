@@ -9,7 +9,7 @@ import pytest
 
 from tasks.contracts import CLEAN, TEST, TRAIN
 from tasks.inputs.build import build_inputs
-from tasks.inputs.store import Inputs, read_inputs
+from tasks.inputs.dataset import Inputs, read_inputs
 from tasks.params import load_params
 
 ROOT = Path(__file__).parents[2]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tasks.contracts import TRAIN, InputImage, Mask, ReferenceMask, SampleSpec
-from tasks.inputs.store import Inputs
+from tasks.inputs.dataset import Inputs
 
 SIZE = 128
 

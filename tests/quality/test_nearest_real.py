@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tasks.inputs.store import Inputs
+from tasks.inputs.dataset import Inputs
 from tasks.networks.lpips import shared_lpips
 from tasks.quality.nearest_real import REAL_DESCRIPTORS, nearest_real, read_real_descriptors
 from tasks.quality.real_descriptors import write_real_descriptors

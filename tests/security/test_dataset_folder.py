@@ -17,9 +17,9 @@ import pytest
 from flows.inputs import fingerprint_of_sources
 from tasks.contracts import SkippedInput
 from tasks.inputs.build import build_inputs
+from tasks.inputs.dataset import read_inputs
 from tasks.inputs.normalise import decode_image
 from tasks.inputs.readers import list_source
-from tasks.inputs.store import read_inputs
 from tasks.params import Params, SourceParams
 from tasks.release import build_release
 from tests.factories import make_params, make_workspace

@@ -18,7 +18,7 @@ from flows.version_files import open_version, read_pictures
 from tasks.contracts import DefectoryError, check_below, check_name
 from tasks.evaluation.examples import released
 from tasks.files.pictures import encode_image
-from tasks.inputs.store import pack_image, read_inputs, write_category, write_splits
+from tasks.inputs.dataset import pack_image, read_inputs, write_category, write_splits
 from tasks.manifest import MANIFEST_SCHEMA
 from tasks.params import load_params
 from tasks.remake import read_row

@@ -7,7 +7,7 @@ import zlib
 import numpy as np
 
 from tasks.contracts import CLEAN, TRAIN, DrawnMask, Image, InputImage, Mask, Place, SampleSpec
-from tasks.inputs.store import Inputs
+from tasks.inputs.dataset import Inputs
 from tasks.params import Params
 from tasks.seeds import derive
 from tasks.synthesis.protocol import Painted

@@ -19,7 +19,7 @@ from tasks.diffusion.fitting import CODEC, DENOISER
 from tasks.diffusion.schedule import training_schedule
 from tasks.diffusion.training import Pool
 from tasks.files.atomic import file_sha256
-from tasks.inputs.store import Inputs
+from tasks.inputs.dataset import Inputs
 from tasks.masks.pseudo_store import PSEUDO_MASKS, read_pseudo_masks
 from tasks.params import Params
 from tasks.plan import plan_samples

@@ -16,7 +16,7 @@ from tasks.diffusion.fitting import BACKBONE, label_table
 from tasks.diffusion.text_image_training import TEXT_IMAGE, load_text_image
 from tasks.files.atomic import file_sha256
 from tasks.fitted import fitted_sha256, mark_fitted
-from tasks.inputs.store import Inputs
+from tasks.inputs.dataset import Inputs
 from tasks.networks.device import HOST
 from tasks.params import Params
 from tasks.progress import silent

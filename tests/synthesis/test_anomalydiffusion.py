@@ -16,7 +16,7 @@ from tasks.diffusion.blending import cells_of, mask_tensor
 from tasks.diffusion.codec_training import to_tensor
 from tasks.diffusion.embedding_training import EMBEDDING
 from tasks.files.atomic import file_sha256
-from tasks.inputs.store import Inputs
+from tasks.inputs.dataset import Inputs
 from tasks.params import Params
 from tasks.progress import silent
 from tasks.synthesis.anomalydiffusion import Model, fit, load, paint

@@ -21,7 +21,7 @@ from tasks.diffusion.hole_sampler import fill
 from tasks.diffusion.low_fidelity import distances_inside
 from tasks.diffusion.schedule import sampling_schedule
 from tasks.files.atomic import file_sha256
-from tasks.inputs.store import Inputs
+from tasks.inputs.dataset import Inputs
 from tasks.networks.device import HOST
 from tasks.params import Params
 from tasks.progress import silent

@@ -21,7 +21,7 @@ from tasks.diffusion.clean_diffusion import PretrainedCleanDenoiser, PromptedCle
 from tasks.diffusion.clean_training import CLEAN_DIFFUSION, encode_clean_pool
 from tasks.diffusion.codec_training import to_tensor
 from tasks.files.atomic import file_sha256
-from tasks.inputs.store import Inputs
+from tasks.inputs.dataset import Inputs
 from tasks.networks.device import HOST
 from tasks.params import Params
 from tasks.progress import silent

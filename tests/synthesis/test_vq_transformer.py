@@ -11,7 +11,7 @@ from diffusers import VQModel
 
 from tasks.contracts import CLEAN, TEST, TRAIN, DefectoryError, DrawnMask, InputImage, Place, SampleSpec
 from tasks.files.atomic import file_sha256
-from tasks.inputs.store import Inputs
+from tasks.inputs.dataset import Inputs
 from tasks.networks.device import HOST
 from tasks.params import Params
 from tasks.progress import silent

@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from tasks.contracts import CLEAN, TEST, TRAIN, InputImage, Mask, ReferenceMask
 from tasks.files.atomic import file_sha256
-from tasks.inputs.store import Inputs
+from tasks.inputs.dataset import Inputs
 from tasks.networks.device import HOST
 from tasks.params import Params
 from tasks.params.systems import MaskCodecParams

@@ -2,10 +2,13 @@
 
 In: one source of the params. Out: a Listing. The MVTec layout is a folder whose patterns are known, so two readers
 do for three kinds. Nothing outside a source's root is ever listed, whatever a pattern or a link says.
+
+One hash over everything that the sources name says whether the photographs are still those that were read.
 """
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import os
 import unicodedata
@@ -17,7 +20,7 @@ from pathlib import Path, PurePosixPath
 from tasks.contracts import CLEAN, DefectoryError, SkippedInput, check_name
 from tasks.inputs.listing import ListedImage, Listing, source_name
 from tasks.inputs.objects import with_objects
-from tasks.params import SourceParams
+from tasks.params import InputsParams, SourceParams, fingerprint
 
 _OUTSIDE = "it, or its mask, leads outside the source's root: copy the file to below the root"
 _BAD_NAME = "its name holds control characters, or bytes that are no UTF-8: rename it"
@@ -195,3 +198,24 @@ def _warnings(source: SourceParams, images: Sequence[ListedImage]) -> Iterator[s
                 f"{source.category}/{defect_type}: {len(bare)} of {found[defect_type]} images have no mask file "
                 f"and count as labelled only, such as {bare[0]}"
             )
+
+
+def sources_sha256(params: InputsParams, root: Path) -> str:
+    """A SHA-256 over path and bytes of every image and mask that the sources name; `root` as in `build_inputs`.
+
+    Raises DefectoryError for a source that is not there.
+    """
+    return fingerprint([list(_entries(source, root)) for source in params.sources])
+
+
+def _entries(source: SourceParams, root: Path) -> Iterator[tuple[str, str, str]]:
+    for image in list_source(source, root).images:
+        yield image.path, _sha256(image.file), _sha256(image.mask_file)
+
+
+def _sha256(file: Path | None) -> str:
+    """Empty for what is no regular file: the readers name it, here it only must not stop anything."""
+    if file is None or not file.is_file():
+        return ""
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
