@@ -31,6 +31,7 @@ from tasks.diffusion.text_backbone import Hole, TextBackbone
 from tasks.diffusion.text_image import TextImage
 from tasks.diffusion.text_image_training import fit_text_image, load_text_image
 from tasks.inputs.dataset import Inputs
+from tasks.masks import pseudo_store
 from tasks.networks.device import moved
 from tasks.params import Params
 from tasks.progress import Report
@@ -52,7 +53,7 @@ def fit(inputs: Inputs, params: Params, workdir: Path, device: torch.device, rep
     """Write down the descriptions, and train what of codec, backbone and text-image model is not pretrained."""
     descriptions = fit_descriptions(inputs, params.anomalyany.descriptions, workdir)
     fitting.fit_codec(inputs, params, workdir, device, report)
-    fitting.fit_pseudo_masks(inputs, params, workdir, report)
+    pseudo_store.fit_pseudo_masks(inputs, params, workdir, report)
     fitting.fit_backbone(inputs, params, workdir, device, report)
     fit_text_image(inputs, params, descriptions, workdir, device, report)
 

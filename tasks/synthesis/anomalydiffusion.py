@@ -26,6 +26,7 @@ from tasks.diffusion.embedding_training import fit_embedding, load_embedding
 from tasks.diffusion.labels import LabelTable
 from tasks.diffusion.pretrained import prompt_of
 from tasks.inputs.dataset import Inputs
+from tasks.masks import pseudo_store
 from tasks.networks.device import moved
 from tasks.params import Params
 from tasks.progress import Report
@@ -44,7 +45,7 @@ class Model:
 def fit(inputs: Inputs, params: Params, workdir: Path, device: torch.device, report: Report) -> None:
     """Make what is not there yet: codec, pseudo-masks where labels are per image, backbone; then the embedding."""
     fitting.fit_codec(inputs, params, workdir, device, report)
-    fitting.fit_pseudo_masks(inputs, params, workdir, report)
+    pseudo_store.fit_pseudo_masks(inputs, params, workdir, report)
     fitting.fit_backbone(inputs, params, workdir, device, report)
     fit_embedding(inputs, params, workdir, device, report)
 

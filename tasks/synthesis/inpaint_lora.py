@@ -35,6 +35,7 @@ from tasks.files.atomic import file_sha256
 from tasks.files.products import is_made
 from tasks.files.tensors import read_safetensors
 from tasks.inputs.dataset import Inputs
+from tasks.masks import pseudo_store
 from tasks.masks.pseudo_store import PSEUDO_MASKS
 from tasks.networks.device import moved
 from tasks.params import Params, fingerprint
@@ -62,7 +63,7 @@ class Model:
 def fit(inputs: Inputs, params: Params, workdir: Path, device: torch.device, report: Report) -> None:
     """Fit codec, pseudo-masks and backbone, then train one set of adapters and a token for each label."""
     fitting.fit_codec(inputs, params, workdir, device, report)
-    fitting.fit_pseudo_masks(inputs, params, workdir, report)
+    pseudo_store.fit_pseudo_masks(inputs, params, workdir, report)
     fitting.fit_backbone(inputs, params, workdir, device, report)
     target, made_from = workdir / ADAPTERS, _made_from(inputs, params, workdir)
     if is_made(target, made_from):

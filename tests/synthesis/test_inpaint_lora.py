@@ -22,6 +22,7 @@ from tasks.diffusion.low_fidelity import distances_inside
 from tasks.diffusion.schedule import sampling_schedule
 from tasks.files.atomic import file_sha256
 from tasks.inputs.dataset import Inputs
+from tasks.masks import pseudo_store
 from tasks.networks.device import HOST
 from tasks.params import Params
 from tasks.progress import silent
@@ -176,7 +177,7 @@ def test_the_defects_type_is_told(model: inpaint_lora.Model, inputs: Inputs) -> 
 
 def test_the_backbone_stays_as_it_was_fitted(fitted: Path, inputs: Inputs, tmp_path: Path) -> None:
     fitting.fit_codec(inputs, params_with(), tmp_path, HOST, silent)
-    fitting.fit_pseudo_masks(inputs, params_with(), tmp_path, silent)
+    pseudo_store.fit_pseudo_masks(inputs, params_with(), tmp_path, silent)
     fitting.fit_backbone(inputs, params_with(), tmp_path, HOST, silent)
     assert file_sha256(tmp_path / fitting.BACKBONE) == file_sha256(fitted / fitting.BACKBONE)
     saved = load_file(fitted / inpaint_lora.ADAPTERS)
