@@ -37,8 +37,7 @@ from tasks.exchange import collect_shard, delivered, run_name, share_kit
 from tasks.fitted import fitted_sha256
 from tasks.inputs.dataset import read_inputs
 from tasks.params import load_params
-from tasks.parts import Part
-from tasks.plan import plan_shards
+from tasks.plan import Part, plan_shards
 from tasks.store.s3 import Store, UnreachableStoreError
 from tasks.workspace import PARAMS, ROOT, Workspace
 

@@ -24,7 +24,7 @@ from flows.timing import peak_memory
 from tasks.contracts import DefectoryError, Failure, ShardPlan
 from tasks.files.atomic import shard_files
 from tasks.params import load_params
-from tasks.parts import WHOLE, Part
+from tasks.plan import WHOLE, Part
 from tasks.progress import Report
 from tasks.quality.real_descriptors import write_real_descriptors
 from tasks.shards.read import is_done, read_marker, read_scores

@@ -20,7 +20,7 @@ from typing import IO, ParamSpec, TypeVar
 
 from flows.terminal import output
 from tasks.contracts import DefectoryError
-from tasks.parts import WHOLE, Part
+from tasks.plan import WHOLE, Part
 
 P = ParamSpec("P")
 R = TypeVar("R")

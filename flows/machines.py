@@ -25,7 +25,7 @@ def generate(
 ) -> None:
     """Make a part of the shards, as one of many jobs (SLURM, xargs, Ray), with no server."""
     from flows.part import generate_here
-    from tasks.parts import Part
+    from tasks.plan import Part
 
     raise typer.Exit(run_to_status(lambda: generate_here(params, root, Part(shard_index, shard_count), run, endpoint)))
 

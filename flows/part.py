@@ -23,7 +23,7 @@ from flows.terminal import output
 from tasks.contracts import DefectoryError, ShardPlan, check_name
 from tasks.exchange import DATA, PARAMS, Delivery, fetch_kit, run_name
 from tasks.params import load_params
-from tasks.parts import Part
+from tasks.plan import Part
 from tasks.store.s3 import Store
 from tasks.workspace import Workspace
 

@@ -4,6 +4,9 @@ In: params and inputs. Out: ShardPlans, whose SampleSpecs are drawn when they ar
 whenever it is needed: nobody stores a plan, which costs as much as its shards, however many samples they have. A
 sample's spec depends on its own address and its category's images alone, so more samples, more categories or another
 shard size leave it as it was.
+
+A part of a plan is for one of several workers. Nobody hands its shards out: the plan is the same wherever it is made,
+so every worker finds its own, and a SLURM array, `xargs` or a queue of any kind will do.
 """
 
 from __future__ import annotations
@@ -21,6 +24,30 @@ ANY_DEFECT = "defect"
 """The defect type of samples in a category without a defect to learn from."""
 
 _Item = TypeVar("_Item")
+
+
+@dataclass(frozen=True)
+class Part:
+    """One of `count` parts, which together have every shard once. Raises DefectoryError where `index` is not in it."""
+
+    index: int = 0
+    count: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.index < self.count:
+            raise DefectoryError(
+                f"part {self.index} of {self.count}: expected --shard-index from 0 to below --shard-count"
+            )
+
+    def __str__(self) -> str:
+        return f"{self.index}-of-{self.count}"
+
+    def of(self, plans: Sequence[ShardPlan]) -> tuple[ShardPlan, ...]:
+        """Every `count`-th shard, so that parts differ by one shard at most and each has some of every category."""
+        return tuple(plans[self.index :: self.count])
+
+
+WHOLE = Part()
 
 
 def plan_samples(params: Params, inputs: Inputs) -> tuple[SampleSpec, ...]:

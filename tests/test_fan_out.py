@@ -28,8 +28,7 @@ from flows.factory import factory
 from flows.fan_out import fan_out
 from flows.local_store import StoreKey
 from flows.server import embedded_server
-from tasks.parts import Part
-from tasks.plan import plan_shards
+from tasks.plan import Part, plan_shards
 from tasks.store.s3 import UnreachableStoreError
 from tests.factories import make_inputs, make_params
 from tests.factory_fixtures import CATEGORIES, SHARD_SIZE, hashes, write_params, write_photographs

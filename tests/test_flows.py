@@ -28,7 +28,7 @@ from flows.versions import verify_here
 from tasks.contracts import DefectoryError, DrawnMask, InputImage, ReferenceMask, SampleSpec, ShardPlan
 from tasks.exchange import Delivery, delivered
 from tasks.params import MasksParams
-from tasks.parts import Part
+from tasks.plan import Part
 from tasks.shards.read import read_scores
 from tasks.workspace import Workspace
 from tests import stand_in

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from flows.lock import alone, exclusive
-from tasks.parts import WHOLE, Part
+from tasks.plan import WHOLE, Part
 
 FIRST, SECOND = Part(0, 2), Part(1, 2)
 
@@ -19,7 +19,7 @@ _HOLDER = """
 import sys
 from pathlib import Path
 from flows.lock import alone
-from tasks.parts import Part
+from tasks.plan import Part
 
 with alone(Path(sys.argv[1]), Part(*map(int, sys.argv[2:]))):
     print("held", flush=True)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tasks.contracts import DefectoryError
-from tasks.parts import WHOLE, Part
-from tasks.plan import plan_shards
+from tasks.plan import WHOLE, Part, plan_shards
 from tests.factories import make_inputs, make_params
 
 PLANS = plan_shards(make_params(samples=40, shard_size=4), make_inputs(), "model")
