@@ -23,7 +23,7 @@ from torch import nn
 from benchmarks.figures import print_figure
 from tasks.contracts import Image
 from tasks.networks.lpips import LPIPS, Network
-from tasks.quality.lpips_matrix import FeatureRows, pairwise_lpips
+from tasks.quality.ic_lpips import FeatureRows, pairwise_lpips
 
 _SIZE = 256
 _AIM = 100.0

@@ -26,7 +26,7 @@ from tasks.files.atomic import shard_files
 from tasks.params import load_params
 from tasks.plan import WHOLE, Part
 from tasks.progress import Report
-from tasks.quality.real_descriptors import write_real_descriptors
+from tasks.quality.nearest_real import write_real_descriptors
 from tasks.shards.read import is_done, read_marker, read_scores
 from tasks.shards.sweep import sweep_stale
 from tasks.shards.write import write_shard

@@ -13,7 +13,7 @@ from tasks.contracts import DefectoryError, Image
 from tasks.files.atomic import sha256
 from tasks.files.pictures import decode_image, decode_mask
 from tasks.files.tables import read_table
-from tasks.quality.effective import distance_to
+from tasks.quality.change import distance_to
 from tasks.seeds import choose
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tasks.params import Params
-from tasks.quality.inception_stream import InceptionScore, predictions_of
+from tasks.quality.inception_score import InceptionScore, predictions_of
 from tasks.shards.ledger import ACCEPTED, FAILED, REJECTED
 
 MEDIANS = (

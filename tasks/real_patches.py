@@ -23,7 +23,7 @@ from tasks.adaptation import decode_plain
 from tasks.contracts import Image, Mask
 from tasks.diffusion.codec import Codec
 from tasks.diffusion.codec_training import to_tensor
-from tasks.quality.effective import distance_to, within
+from tasks.quality.change import distance_to, within
 from tasks.seeds import torch_generator
 
 SIDE = 7

@@ -31,7 +31,7 @@ from tasks.contracts import (
 from tasks.inputs.dataset import Inputs
 from tasks.params import DatasetParams, InputsParams, Params, SelectParams, SourceParams
 from tasks.plan import plan_shards
-from tasks.quality.effective import change, distance_to, effective_mask, max_where, mean_where
+from tasks.quality.change import change, distance_to, effective_mask, max_where, mean_where
 from tasks.shards.write import write_shard
 
 LICENSE, SOURCE = "CC-BY-NC-SA-4.0", "elpv-dataset"

@@ -7,8 +7,7 @@ import pandas as pd
 import pytest
 
 from tasks.contracts import DefectoryError
-from tasks.quality.nearest_real import nearest_real, read_real_descriptors
-from tasks.quality.real_descriptors import write_real_descriptors
+from tasks.quality.nearest_real import nearest_real, read_real_descriptors, write_real_descriptors
 from tasks.quality.select import COPY_RULE, RULES
 from tasks.release import judge_scores
 from tasks.seeds import choose

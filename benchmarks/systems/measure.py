@@ -23,11 +23,11 @@ from tasks.contracts import TRAIN, Image, Place
 from tasks.evaluation.painted import verdicts_of
 from tasks.generation.line import draw_places
 from tasks.inputs.dataset import Inputs
-from tasks.networks.classifiers import inception_score
 from tasks.params import Params, fingerprint
 from tasks.params.blocks import Block
 from tasks.progress import Report
 from tasks.quality.ic_lpips import PROTOCOLS, ic_lpips
+from tasks.quality.inception_score import inception_score
 from tasks.quality.scores import Scorer, Scores
 from tasks.shards.ledger import ACCEPTED
 from tasks.synthesis.portfolio import Portfolio, fit_systems

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from benchmarks.systems.results import SystemResult
-from tasks.networks.classifiers import score_name
 from tasks.params import Params
 from tasks.quality.ic_lpips import PROTOCOLS
+from tasks.quality.inception_score import score_name
 
 _NONE = "–"
 _LEAST_SECONDS = 0.5

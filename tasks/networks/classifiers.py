@@ -11,11 +11,8 @@ from torch.nn import functional
 
 from tasks.networks.device import HOST
 from tasks.networks.weights import efficientnet_lite0, inception_v3
-from tasks.quality.inception_stream import InceptionScore, predictions_of
 
 _LITE0_SIDE = 224
-_BLOCK = 1024
-"""Images whose probabilities are held at once."""
 
 
 class EfficientNetLite0(nn.Module):
@@ -59,11 +56,6 @@ CLASSIFIERS: dict[str, type[nn.Module]] = {
 }
 
 
-def score_name(classifier: str) -> str:
-    """The name that an Inception score of this network goes by: `is_efficientnet_lite0` or `is_inception_v3`."""
-    return f"is_{classifier}"
-
-
 def confidence_and_entropy(logits: NDArray) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The largest softmax probability and the entropy in nats of each row of logits (n, classes); NaN for no class."""
     if not logits.shape[1]:
@@ -71,20 +63,6 @@ def confidence_and_entropy(logits: NDArray) -> tuple[NDArray[np.float64], NDArra
     log_probabilities = log_softmax(np.asarray(logits, dtype=np.float64), axis=1)
     probabilities = np.exp(log_probabilities)
     return probabilities.max(axis=1), -(probabilities * log_probabilities).sum(axis=1)
-
-
-def inception_score(logits: NDArray, splits: int, seed: int) -> tuple[float, float]:
-    """Mean and standard deviation over the splits of the Inception score (Salimans et al. 2016).
-
-    The score of a split is exp(mean over its images of KL(p(y|x) || p(y))), from 1 to the number of classes; p(y) is
-    the split's mean. `logits` is (n, classes) and is dealt to the splits by a permutation drawn from `seed`.
-
-    Raises DefectoryError when there are fewer images than splits.
-    """
-    score = InceptionScore(len(logits), splits, seed)
-    for start in range(0, len(logits), _BLOCK):
-        score.add(predictions_of(logits[start : start + _BLOCK]))
-    return score.result()
 
 
 def load_classifier(name: str, device: torch.device = HOST) -> nn.Module:

@@ -19,8 +19,8 @@ from tasks.networks.classifiers import confidence_and_entropy, load_classifier
 from tasks.networks.device import HOST
 from tasks.networks.lpips import LPIPS, lpips_distance, lpips_map
 from tasks.params import ScoreParams
+from tasks.quality.change import change, distance_to, effective_mask, max_where, mean_where, within
 from tasks.quality.descriptor import describe
-from tasks.quality.effective import change, distance_to, effective_mask, max_where, mean_where, within
 from tasks.quality.seam import seam_contrast
 
 BATCH = 4

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.contracts import Image, Mask
-from tasks.quality.effective import distance_to, within
+from tasks.quality.change import distance_to, within
 
 _BLEND = 6.0
 """Pixels over which an inconspicuous blend spreads its contrast."""

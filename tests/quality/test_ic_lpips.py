@@ -12,8 +12,15 @@ from skimage import data
 from benchmarks.ic_lpips import loop, reference
 from tasks.contracts import DefectoryError, Image
 from tasks.networks.lpips import LPIPS, Network, shared_lpips
-from tasks.quality.ic_lpips import PROTOCOLS, Protocol, ic_lpips, mean_of_clusters
-from tasks.quality.lpips_matrix import FeatureRows, cross_lpips, pairwise_lpips
+from tasks.quality.ic_lpips import (
+    PROTOCOLS,
+    FeatureRows,
+    Protocol,
+    cross_lpips,
+    ic_lpips,
+    mean_of_clusters,
+    pairwise_lpips,
+)
 
 SIZE = 48
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tasks.contracts import Image
-from tasks.quality.effective import distance_to, within
+from tasks.quality.change import distance_to, within
 from tasks.quality.seam import seam_contrast
 from tests.quality.pastes import blend, disc, photograph, plain, sticker
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tasks.contracts import Mask
-from tasks.quality.effective import change, distance_to, effective_mask, max_where, mean_where, within
+from tasks.quality.change import change, distance_to, effective_mask, max_where, mean_where, within
 from tests.quality.pastes import blend, disc, photograph, plain, sticker
 
 EVERYWHERE = np.ones((256, 256), dtype=bool)

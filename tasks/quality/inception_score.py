@@ -2,7 +2,8 @@
 
 In: blocks of logits, in the order of the images. Out: the score. What is kept is one sum of probabilities a split and
 class, for KL(p(y|x) || p(y)) averaged over images is the mean of sum p(y|x) log p(y|x) less sum p(y) log p(y), and both
-are made of sums. It brings no torch, which a release does without.
+are made of sums. It brings no torch, which a release does without. A score carries its network's name (`score_name`)
+and is never set beside a score of another network.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ from scipy.special import xlogy
 
 from tasks.contracts import DefectoryError
 from tasks.seeds import numpy_generator
+
+_BLOCK = 1024
+"""Images whose probabilities are held at once."""
 
 
 @dataclass(frozen=True)
@@ -81,3 +85,22 @@ class InceptionScore:
         marginals = self._probabilities / self._sizes[:, None]
         scores = np.exp(self._entropies / self._sizes - xlogy(marginals, marginals).sum(axis=1))
         return float(scores.mean()), float(scores.std())
+
+
+def score_name(classifier: str) -> str:
+    """The name that an Inception score of this network goes by: `is_efficientnet_lite0` or `is_inception_v3`."""
+    return f"is_{classifier}"
+
+
+def inception_score(logits: NDArray, splits: int, seed: int) -> tuple[float, float]:
+    """Mean and standard deviation over the splits of the Inception score (Salimans et al. 2016).
+
+    The score of a split is exp(mean over its images of KL(p(y|x) || p(y))), from 1 to the number of classes; p(y) is
+    the split's mean. `logits` is (n, classes) and is dealt to the splits by a permutation drawn from `seed`.
+
+    Raises DefectoryError when there are fewer images than splits.
+    """
+    score = InceptionScore(len(logits), splits, seed)
+    for start in range(0, len(logits), _BLOCK):
+        score.add(predictions_of(logits[start : start + _BLOCK]))
+    return score.result()

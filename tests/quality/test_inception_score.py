@@ -15,8 +15,8 @@ from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorIncepti
 from torch_fidelity.metric_isc import isc_features_to_metric
 
 from tasks.contracts import DefectoryError
-from tasks.networks.classifiers import confidence_and_entropy, inception_score, load_classifier, score_name
-from tasks.quality.inception_stream import InceptionScore, predictions_of
+from tasks.networks.classifiers import confidence_and_entropy, load_classifier
+from tasks.quality.inception_score import InceptionScore, inception_score, predictions_of, score_name
 from tasks.seeds import numpy_generator
 
 COFFEE_CUP, ESPRESSO = 968, 967
