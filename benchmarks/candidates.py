@@ -15,14 +15,14 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from tasks.candidates.files import SCORES_SCHEMA, shard_files
 from tasks.contracts import CLEAN, TRAIN, InputImage, ShardPlan
-from tasks.files.atomic import sha256, shard_files
+from tasks.files.atomic import sha256
 from tasks.files.products import mark_made
 from tasks.files.tables import encode_table
 from tasks.inputs.dataset import Inputs
 from tasks.params import DatasetParams, InputsParams, Params, SourceParams
 from tasks.quality.nearest_real import REAL_DESCRIPTORS, REAL_SCHEMA, made_from
-from tasks.shards.write import SCORES_SCHEMA
 
 LOGITS, LENGTH = 1000, 256
 _CLEANS, _DEFECTS, _TYPES = 200, 30, 3

@@ -20,6 +20,7 @@ from typing import TypeVar
 from benchmarks.candidates import LOGITS, make_inputs, make_params, write_candidates
 from benchmarks.figures import print_figure
 from benchmarks.refilter_pictures import seconds_a_sample
+from tasks.candidates.read import read_logits
 from tasks.files.atomic import write_atomic
 from tasks.files.tables import encode_table
 from tasks.manifest import build_manifest
@@ -28,7 +29,6 @@ from tasks.plan import plan_shards
 from tasks.quality.nearest_real import read_real_descriptors
 from tasks.release import check_finished, judge_candidates
 from tasks.shards.ledger import ACCEPTED, build_ledger
-from tasks.shards.read import read_logits
 
 AIM = 60.0
 T = TypeVar("T")

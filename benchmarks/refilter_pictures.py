@@ -14,14 +14,15 @@ import numpy as np
 
 from benchmarks.candidates import LENGTH, make_inputs, make_params
 from benchmarks.ic_lpips import solar_cells
+from tasks.candidates.files import SCORES
+from tasks.candidates.read import read_scores
+from tasks.candidates.write import write_shard
 from tasks.contracts import Candidate, Image, Mask, SampleSpec
 from tasks.gate_pictures import picture_problems
 from tasks.inputs.dataset import Inputs
 from tasks.manifest import build_manifest
 from tasks.plan import plan_shards
 from tasks.shards.pack import pack_shards
-from tasks.shards.read import read_scores
-from tasks.shards.write import SCORES, write_shard
 
 _SHARD, _FEATHER = 100, 6
 

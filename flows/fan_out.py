@@ -1,7 +1,7 @@
 """A run on many machines: its parts go to a Prefect work pool, and finished shards are collected as they come.
 
 In: params, a workspace, and the address of a store. Out: the same release as from one machine, byte for byte. Prefect's
-queue hands out the parts; the store (`tasks/exchange.py`) is all that the machines have in common.
+queue hands out the parts; the store (`tasks/candidates/exchange.py`) is all that the machines have in common.
 
 A part whose run has ended without its shards, or finishes none for `policy.PATIENCE_SECONDS`, is submitted again under
 a new key; whoever takes it makes only what is not in the store yet. Why by shards and not by heartbeats: a worker that
@@ -32,8 +32,8 @@ from flows.server import lasting_server
 from flows.stage import recorded
 from flows.terminal import output, progress, size
 from flows.train import train
+from tasks.candidates.exchange import collect_shard, delivered, run_name, share_kit
 from tasks.contracts import DefectoryError, ShardPlan
-from tasks.exchange import collect_shard, delivered, run_name, share_kit
 from tasks.fitted import fitted_sha256
 from tasks.inputs.dataset import read_inputs
 from tasks.params import load_params

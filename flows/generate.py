@@ -21,15 +21,15 @@ from flows.stage import run_stage
 from flows.stations import MODEL_STATIONS, STATIONS, DrawnShard, Run, ScoredShard, adapt, masks, pack, paint, score
 from flows.terminal import progress
 from flows.timing import peak_memory
+from tasks.candidates.files import shard_files
+from tasks.candidates.read import is_done, read_marker, read_scores
+from tasks.candidates.sweep import sweep_stale
+from tasks.candidates.write import write_shard
 from tasks.contracts import DefectoryError, Failure, ShardPlan
-from tasks.files.atomic import shard_files
 from tasks.params import load_params
 from tasks.plan import WHOLE, Part
 from tasks.progress import Report
 from tasks.quality.nearest_real import write_real_descriptors
-from tasks.shards.read import is_done, read_marker, read_scores
-from tasks.shards.sweep import sweep_stale
-from tasks.shards.write import write_shard
 from tasks.workspace import PARAMS, ROOT, Workspace
 
 

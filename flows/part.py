@@ -20,8 +20,8 @@ from flows.lock import alone
 from flows.server import prefect_server, records_in
 from flows.stations import Run
 from flows.terminal import output
+from tasks.candidates.exchange import DATA, PARAMS, Delivery, fetch_kit, run_name
 from tasks.contracts import DefectoryError, ShardPlan, check_name
-from tasks.exchange import DATA, PARAMS, Delivery, fetch_kit, run_name
 from tasks.params import load_params
 from tasks.plan import Part
 from tasks.store.s3 import Store

@@ -12,13 +12,13 @@ from functools import cached_property
 
 from flows.policy import device, station
 from flows.timing import Clock
+from tasks.candidates.write import write_shard
 from tasks.contracts import ShardPlan
 from tasks.generation import line as stations
 from tasks.generation.line import Drawn, Finished, Line, Scored
 from tasks.inputs.dataset import read_inputs
 from tasks.params import Params
 from tasks.plan import plan_shards
-from tasks.shards.write import write_shard
 from tasks.synthesis.portfolio import PaintedViews
 from tasks.workspace import Workspace
 

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from tasks.candidates.read import read_pictures
 from tasks.contracts import TRAIN
 from tasks.files.pictures import decode_image
 from tasks.metrics import Scores, rounded
 from tasks.params import Params
 from tasks.seeds import choose
-from tasks.shards.read import read_pictures
 
 if TYPE_CHECKING:
     from tasks.inputs.dataset import Inputs

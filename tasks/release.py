@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from tasks.candidates.read import has_its_scores, is_done, read_logits, read_scores
 from tasks.card import build_card
 from tasks.contracts import DefectoryError, ShardPlan
 from tasks.diversity import diversity_of
@@ -38,7 +39,6 @@ from tasks.report import SHEET_QUALITY, build_report, data_uri
 from tasks.shards.checksums import write_checksums
 from tasks.shards.ledger import ACCEPTED, FAILED, REJECTED, build_ledger
 from tasks.shards.pack import PACKED_FROM, pack_shards
-from tasks.shards.read import has_its_scores, is_done, read_logits, read_scores
 from tasks.sheet_rows import sheet_of
 from tasks.sheets import encode_sheet
 from tasks.thresholds import examples_of

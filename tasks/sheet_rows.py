@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import PIL.Image
 
+from tasks.candidates.read import read_pictures
 from tasks.files.pictures import decode_image, decode_mask
 from tasks.seeds import choose
 from tasks.shards.ledger import ACCEPTED, REJECTED
-from tasks.shards.read import read_pictures
 from tasks.sheets import SheetRow, draw_sheet
 
 if TYPE_CHECKING:

@@ -17,6 +17,7 @@ import PIL.Image
 from scipy import ndimage
 from skimage.segmentation import find_boundaries
 
+from tasks.candidates.read import read_descriptors, read_pictures
 from tasks.contracts import Image, Mask
 from tasks.files.pictures import decode_image, decode_mask
 from tasks.params import SelectParams
@@ -24,7 +25,6 @@ from tasks.quality.nearest import squared_distances
 from tasks.quality.select import COPY_MEASURE, COPY_RULE, RULES, meets
 from tasks.seeds import choose
 from tasks.shards.ledger import ACCEPTED, FAILED
-from tasks.shards.read import read_descriptors, read_pictures
 
 if TYPE_CHECKING:
     from tasks.inputs.dataset import Inputs

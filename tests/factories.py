@@ -15,6 +15,7 @@ import numpy as np
 import PIL.Image
 from PIL import ImageDraw
 
+from tasks.candidates.write import write_shard
 from tasks.contracts import (
     CLEAN,
     TEST,
@@ -32,7 +33,6 @@ from tasks.inputs.dataset import Inputs
 from tasks.params import DatasetParams, InputsParams, Params, SelectParams, SourceParams
 from tasks.plan import plan_shards
 from tasks.quality.change import change, distance_to, effective_mask, max_where, mean_where
-from tasks.shards.write import write_shard
 
 LICENSE, SOURCE = "CC-BY-NC-SA-4.0", "elpv-dataset"
 _CELLS = sorted((Path(elpv_dataset.__file__).parent / "data" / "images").glob("*.png"))

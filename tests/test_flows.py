@@ -25,11 +25,11 @@ from flows.generate import generate
 from flows.local_store import StoreKey
 from flows.part import generate_part
 from flows.versions import verify_here
+from tasks.candidates.exchange import Delivery, delivered
+from tasks.candidates.read import read_scores
 from tasks.contracts import DefectoryError, DrawnMask, InputImage, ReferenceMask, SampleSpec, ShardPlan
-from tasks.exchange import Delivery, delivered
 from tasks.params import MasksParams
 from tasks.plan import Part
-from tasks.shards.read import read_scores
 from tasks.workspace import Workspace
 from tests import stand_in
 from tests.factory_fixtures import SAMPLES, SHARDS, hashes, write_params, write_photographs
@@ -330,7 +330,7 @@ def test_what_a_killed_worker_had_finished_and_not_sent_is_sent(
 
 
 def test_a_worker_with_other_code_makes_nothing(shared: Shared, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.exchange.CODE_VERSION", 10**6)
+    monkeypatch.setattr("tasks.candidates.exchange.CODE_VERSION", 10**6)
     with pytest.raises(DefectoryError, match="version of defectory is another one"):
         generate_part(shared.store.url, 0, 1, shared.store.endpoint)
     assert delivered(shared.store) == set()

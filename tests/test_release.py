@@ -11,16 +11,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tasks.candidates.files import shard_files
+from tasks.candidates.read import read_scores
 from tasks.contracts import DefectoryError
 from tasks.files import folders
-from tasks.files.atomic import shard_files
 from tasks.files.pictures import encode_mask
 from tasks.files.tables import encode_table
 from tasks.manifest import MANIFEST_SCHEMA
 from tasks.params import ScoreParams
 from tasks.release import build_release, judge_candidates, judge_scores
 from tasks.shards.checksums import CHECKSUMS, check_files
-from tasks.shards.read import read_scores
 from tasks.versions import ReleaseDataset
 from tests.factories import LICENSE, SOURCE, Workspace, make_params, make_workspace
 

@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tasks.candidates.read import read_scores
 from tasks.contracts import DefectoryError
 from tasks.quality.nearest_real import nearest_real, read_real_descriptors, write_real_descriptors
 from tasks.quality.select import COPY_RULE, RULES
 from tasks.release import judge_scores
 from tasks.seeds import choose
-from tasks.shards.read import read_scores
 from tasks.thresholds import RuleExamples, examples_of, nearest_to, outlined
 from tests.factories import Workspace, make_params, make_workspace
 

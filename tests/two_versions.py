@@ -13,10 +13,10 @@ import pytest
 
 from flows.publish import publish
 from flows.repository import git, init_workspace
+from tasks.candidates.write import write_shard
 from tasks.contracts import ShardPlan
 from tasks.params import Params
 from tasks.release import build_release
-from tasks.shards.write import write_shard
 from tests.conftest import KEY
 from tests.factories import Workspace, make_candidate, make_params, make_workspace
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from tasks.candidates.write import write_shard
 from tasks.contracts import Candidate, DefectoryError, Failure, Image, Place, ShardPlan
 from tasks.inputs.dataset import Inputs
 from tasks.masks.draw import draw_mask
@@ -22,7 +23,6 @@ from tasks.masks.learned import all_references
 from tasks.networks.device import wait_for
 from tasks.params import Params
 from tasks.quality.scores import Scorer, Scores
-from tasks.shards.write import write_shard
 from tasks.synthesis.portfolio import PaintedViews, Portfolio
 
 MODEL_STATIONS = ("paint", "adapt", "score")

@@ -11,36 +11,12 @@ import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.contracts import DefectoryError, ShardPlan
+from tasks.contracts import DefectoryError
 
 PARTIAL = ".partial"
 """The ending of a file that is being written; `sweep_stale` removes what a dead process left."""
-
-
-@dataclass(frozen=True)
-class ShardFiles:
-    """The files of one shard of candidates."""
-
-    images: Path
-    scores: Path
-    marker: Path
-
-    @property
-    def data(self) -> tuple[Path, Path]:
-        return self.images, self.scores
-
-
-def shard_files(root: Path, plan: ShardPlan) -> ShardFiles:
-    return named_files(root, plan.name)
-
-
-def named_files(root: Path, name: str) -> ShardFiles:
-    """The files of the shard `name`, which reads `<category>/<number:05d>`."""
-    base = root / name
-    return ShardFiles(*(base.with_name(base.name + ending) for ending in (".parquet", ".scores.parquet", ".done.json")))
 
 
 def write_atomic(path: Path, data: bytes) -> None:

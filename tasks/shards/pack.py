@@ -16,10 +16,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tasks.candidates.read import read_rows
 from tasks.contracts import DefectoryError, ShardPlan
 from tasks.files.atomic import write_atomic
 from tasks.files.tables import IMAGE_ROWS, encode_table
-from tasks.shards.read import read_rows
 
 _PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 _FEATURES: dict[str, dict[str, str]] = {

@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from flows.local_store import StoreKey
+from tasks.candidates.exchange import DATA, PARAMS, Delivery, collect_shard, delivered, fetch_kit, run_name, share_kit
+from tasks.candidates.files import shard_files
+from tasks.candidates.read import is_done
 from tasks.contracts import DefectoryError, ShardPlan
-from tasks.exchange import DATA, PARAMS, Delivery, collect_shard, delivered, fetch_kit, run_name, share_kit
-from tasks.files.atomic import sha256, shard_files
+from tasks.files.atomic import sha256
 from tasks.params import load_params
-from tasks.shards.read import is_done
 from tasks.store.s3 import Store
 from tests.factories import Workspace, make_inputs, make_params, make_workspace
 from tests.factory_fixtures import hashes

@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from tasks.candidates.files import SCORES_SCHEMA, ShardFiles, named_files, shard_files
 from tasks.contracts import DefectoryError, ShardPlan
-from tasks.files.atomic import ShardFiles, named_files, sha256_of, shard_files
+from tasks.files.atomic import sha256_of
 from tasks.files.tables import read_table
-from tasks.shards.write import SCORES_SCHEMA
 
 _MARKER_ENDING = ".done.json"
 

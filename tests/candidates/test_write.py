@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tasks.candidates.files import shard_files
+from tasks.candidates.read import is_done
+from tasks.candidates.verify import verify_shards
+from tasks.candidates.write import write_shard
 from tasks.contracts import DefectoryError, ShardPlan
-from tasks.files.atomic import shard_files
 from tasks.plan import plan_shards
-from tasks.shards.read import is_done
-from tasks.shards.verify import verify_shards
-from tasks.shards.write import write_shard
 from tests.factories import make_inputs, make_params, make_shard
 
 PARAMS = make_params(64, samples=3, shard_size=3)

@@ -13,48 +13,11 @@ from typing import Any
 
 import pyarrow as pa
 
+from tasks.candidates.files import IMAGES_SCHEMA, SCORES, SCORES_SCHEMA, shard_files
 from tasks.contracts import Candidate, DefectoryError, Failure, SampleSpec, ShardPlan
-from tasks.files.atomic import remove, sha256, shard_files, write_atomic
+from tasks.files.atomic import remove, sha256, write_atomic
 from tasks.files.pictures import encode_image, encode_mask
 from tasks.files.tables import IMAGE_ROWS, encode_table
-
-SCORES = (
-    "lpips_to_clean",
-    "lpips_inside",
-    "change_inside",
-    "outside_max_abs",
-    "outside_mean_abs",
-    "seam_contrast",
-    "class_confidence",
-    "class_entropy",
-    "intended_area",
-    "effective_area",
-)
-"""The scores of every candidate; areas are shares of the image."""
-
-IMAGES_SCHEMA = pa.schema(
-    [("sample_id", pa.string()), ("image", pa.binary()), ("mask", pa.binary()), ("effective_mask", pa.binary())]
-)
-"""`mask` is the intended mask, `effective_mask` what changed."""
-
-SCORES_SCHEMA = pa.schema(
-    [
-        *((name, pa.string()) for name in ("sample_id", "dataset", "category", "defect_type")),
-        ("index", pa.int64()),
-        *((name, pa.string()) for name in ("clean_id", "mask_source", "system")),
-        ("strength", pa.float64()),
-        ("seed", pa.int64()),
-        ("error", pa.string()),
-        *((name, pa.string()) for name in ("reference_id", "clean_sha256", "license", "source", "prompt")),
-        *((name, pa.string()) for name in ("model_sha256", "params_fingerprint")),
-        *((name, pa.int32()) for name in ("width", "height")),
-        *((name, pa.string()) for name in ("image_sha256", "mask_sha256", "effective_mask_sha256")),
-        *((name, pa.float64()) for name in SCORES),
-        ("logits", pa.list_(pa.float16())),
-        ("descriptor", pa.list_(pa.float16())),
-    ]
-)
-"""One row a planned sample; a failed one has an `error` and nulls after it."""
 
 
 def write_shard(root: Path, plan: ShardPlan, candidates: Sequence[Candidate], failures: Sequence[Failure]) -> None:

@@ -1,8 +1,8 @@
 from pathlib import Path
 
+from tasks.candidates.read import is_done
+from tasks.candidates.sweep import sweep_stale
 from tasks.plan import plan_shards
-from tasks.shards.read import is_done
-from tasks.shards.sweep import sweep_stale
 from tests.factories import Workspace, make_inputs, make_params, make_workspace
 
 

@@ -2,10 +2,10 @@ from pathlib import Path
 
 import pytest
 
-from tasks.files.atomic import shard_files
+from tasks.candidates.files import shard_files
+from tasks.candidates.read import is_done
+from tasks.candidates.verify import verify_shards
 from tasks.plan import plan_shards
-from tasks.shards.read import is_done
-from tasks.shards.verify import verify_shards
 from tests.factories import Workspace, make_params, make_workspace
 
 

@@ -11,9 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
+from tasks.candidates.files import shard_files
+from tasks.candidates.read import Marker, read_marker
 from tasks.contracts import ShardPlan
-from tasks.files.atomic import remove, sha256_of, shard_files
-from tasks.shards.read import Marker, read_marker
+from tasks.files.atomic import remove, sha256_of
 
 
 def verify_shards(root: Path, plans: Iterable[ShardPlan]) -> list[str]:

@@ -19,11 +19,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from tasks.candidates.files import shard_files
+from tasks.candidates.read import Marker, parse_marker
 from tasks.contracts import DefectoryError, ShardPlan, check_below
-from tasks.files.atomic import PARTIAL, remove, replacing, sha256_of, shard_files, write_atomic
+from tasks.files.atomic import PARTIAL, remove, replacing, sha256_of, write_atomic
 from tasks.inputs.dataset import Inputs
 from tasks.params import CODE_VERSION, Params, fingerprint
-from tasks.shards.read import Marker, parse_marker
 from tasks.store.s3 import MissingObjectError, Store
 
 PARAMS, DATA = "params.yaml", "data"

@@ -10,9 +10,10 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from tasks.candidates.files import shard_files
+from tasks.candidates.read import is_done
 from tasks.contracts import ShardPlan
-from tasks.files.atomic import remove, remove_partial, shard_files
-from tasks.shards.read import is_done
+from tasks.files.atomic import remove, remove_partial
 
 _OURS = re.compile(r"\d{5,}(\.scores)?\.parquet|\d{5,}\.done\.json|\..+\.partial")
 

@@ -3,11 +3,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tasks.candidates.files import SCORES, shard_files
+from tasks.candidates.read import done_shards, read_logits, read_pictures, read_rows, read_scores
 from tasks.contracts import DefectoryError
-from tasks.files.atomic import sha256, shard_files
+from tasks.files.atomic import sha256
 from tasks.files.pictures import decode_image, decode_mask
-from tasks.shards.read import done_shards, read_logits, read_pictures, read_rows, read_scores
-from tasks.shards.write import SCORES
 from tests.factories import Workspace, make_candidate, make_params, make_workspace
 
 
