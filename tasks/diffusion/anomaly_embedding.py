@@ -20,10 +20,10 @@ from torchvision.models.resnet import BasicBlock
 from torchvision.ops import FeaturePyramidNetwork
 
 from tasks.contracts import CLEAN
-from tasks.diffusion.blending import CELL
 from tasks.diffusion.denoiser import Condition, Denoiser
 from tasks.diffusion.labels import LabelTable
 from tasks.diffusion.text_backbone import Hole, TextBackbone
+from tasks.training.closeup import CELL
 
 _LEVELS = (32, 64, 96, 128)
 """Channels of the pyramid's levels; every level gives one of the paper's four spatial tokens."""

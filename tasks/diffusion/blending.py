@@ -6,15 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 
 from tasks.contracts import Image, Mask
 from tasks.networks.device import HOST
-
-CELL = 8
-"""Pixels a side of one latent cell."""
+from tasks.training.closeup import CELL
 
 
 def mask_tensor(masks: Sequence[Mask], device: torch.device = HOST) -> Tensor:
@@ -45,20 +42,6 @@ def guided(both: Tensor, scale: Tensor) -> Tensor:
     """clean + scale (defect - clean), of the predictions for the defect and, after them, for the clean image."""
     defect, clean = both.float().chunk(2)
     return clean + scale * (defect - clean)
-
-
-def feather_weights(mask: Mask, feather: int) -> np.ndarray:
-    """1 on the mask, falling along a half cosine, exactly 0 beyond `feather` pixels; float32 (height, width)."""
-    distance = ndimage.distance_transform_edt(~mask)
-    ramp = np.clip(distance / (feather + 1), 0.0, 1.0)
-    return np.where(distance > feather, 0.0, 0.5 + 0.5 * np.cos(np.pi * ramp)).astype(np.float32)
-
-
-def paste(result: Image, clean: Image, mask: Mask, feather: int) -> Image:
-    """The result on the mask, the clean image beyond the feather ring bit for bit, and a blend between."""
-    weight = feather_weights(mask, feather)[..., None]
-    mixed = weight * result.astype(np.float32) + (1 - weight) * clean.astype(np.float32)
-    return np.where(weight > 0, np.rint(mixed), clean).astype(np.uint8)
 
 
 def to_images(tensor: Tensor) -> list[Image]:

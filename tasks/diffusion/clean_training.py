@@ -15,7 +15,6 @@ from diffusers import DDPMScheduler
 from numpy.random import Generator
 from torch import Tensor
 
-from tasks.closeup import Window, magnify_image
 from tasks.contracts import TRAIN, Image
 from tasks.diffusion.clean_diffusion import PIXEL_CHANNELS, CleanDenoiser, new_clean_denoiser
 from tasks.diffusion.codec import Codec
@@ -30,6 +29,7 @@ from tasks.params import Params, fingerprint
 from tasks.params.systems import SdasModelParams
 from tasks.progress import Report
 from tasks.seeds import derive, numpy_generator
+from tasks.training.closeup import Window, magnify_image
 from tasks.training.loop import AveragedTrainer, load_product, train_product
 
 CLEAN_DIFFUSION = "clean_diffusion.safetensors"

@@ -16,8 +16,9 @@ from diffusers import ControlNetModel, UNet2DConditionModel, UNet2DModel
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tasks.diffusion.blending import CELL, cells_of
+from tasks.diffusion.blending import cells_of
 from tasks.params import DenoiserParams
+from tasks.training.closeup import CELL
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,6 @@ from tasks.contracts import CLEAN, TRAIN, InputImage, Mask, SampleSpec
 from tasks.diffusion.backbone import load_backbone
 from tasks.diffusion.codec import SHIPPED, Codec, load_codec, save_codec
 from tasks.diffusion.codec_training import CodecRecipe, crop_batches, to_tensor, train_codec
-from tasks.diffusion.composites import MaskMaker, TrainingImage, training_images
 from tasks.diffusion.denoiser import Denoiser, build_embedded
 from tasks.diffusion.labels import LabelTable
 from tasks.diffusion.schedule import training_schedule
@@ -32,6 +31,7 @@ from tasks.masks.pseudo_store import PSEUDO_MASKS, read_references
 from tasks.params import Params, TrainingParams, fingerprint
 from tasks.progress import Report
 from tasks.seeds import derive, numpy_generator, torch_generator
+from tasks.training.composites import MaskMaker, TrainingImage, training_images
 from tasks.training.loop import load_product, train_product
 
 CODEC = "codec.safetensors"

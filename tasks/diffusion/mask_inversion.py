@@ -22,7 +22,6 @@ from tasks.contracts import Mask, ReferenceMask
 from tasks.diffusion import fitting
 from tasks.diffusion.codec import FACTOR, Codec
 from tasks.diffusion.codec_training import to_tensor
-from tasks.diffusion.composites import TrainingImage
 from tasks.diffusion.denoiser import Condition, Denoiser
 from tasks.diffusion.labels import LabelTable
 from tasks.diffusion.mask_pictures import Picture, mask_of, mask_pictures
@@ -36,6 +35,7 @@ from tasks.networks.device import moved
 from tasks.params import Params, TrainingParams, fingerprint
 from tasks.progress import Report
 from tasks.seeds import derive, numpy_generator, torch_generator
+from tasks.training.composites import TrainingImage
 from tasks.training.loop import train
 
 CHECKPOINT = "mask_inversion.checkpoint.safetensors"

@@ -17,8 +17,8 @@ from scipy import ndimage
 from skimage.transform import resize, rotate
 
 from tasks.contracts import Mask, ReferenceMask
-from tasks.diffusion.composites import TrainingImage, flipped
 from tasks.masks.place import crop
+from tasks.training.composites import TrainingImage, flipped
 
 Picture = NDArray[np.float32]
 """Grey and square, about [-1, 1]."""

@@ -17,9 +17,9 @@ from skimage import color, data, transform
 from tasks.contracts import Image
 from tasks.diffusion.codec import EmbeddedCodec, save_codec
 from tasks.diffusion.codec_training import CodecRecipe, crop_batches, to_tensor, train_codec
-from tasks.diffusion.procedural import procedural_image
 from tasks.networks.device import choose_device
 from tasks.seeds import derive, numpy_generator, torch_generator
+from tasks.training.procedural import procedural_image
 
 SEED = 1
 PHOTOGRAPHS = ("astronaut", "brick", "camera", "chelsea", "coffee", "grass", "gravel", "moon", "rocket")
@@ -67,7 +67,7 @@ def train_shipped(out: Path, steps: int, device: torch.device) -> None:
             "recipe": f"python -m tasks.diffusion.shipped_codec; {steps} steps, seed {SEED}",
             "training_data": "scikit-image photographs (CC0 or public domain): "
             + ", ".join(PHOTOGRAPHS)
-            + f"; {_PROCEDURAL_IMAGES} procedural images (tasks/diffusion/procedural.py)",
+            + f"; {_PROCEDURAL_IMAGES} procedural images (tasks/training/procedural.py)",
             "license": "Apache-2.0",
             "final_loss": f"{np.mean(losses[-100:]):.4f}",
         },

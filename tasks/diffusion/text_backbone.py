@@ -17,13 +17,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from tasks.diffusion.backbone import own_schedule
-from tasks.diffusion.blending import CELL
 from tasks.diffusion.denoiser import Condition, Denoiser
 from tasks.diffusion.labels import LabelTable
 from tasks.diffusion.pretrained import PretrainedText, load_part, prompt_of
 from tasks.diffusion.schedule import training_schedule
 from tasks.diffusion.words import WordEncoder
 from tasks.params import BackboneParams
+from tasks.training.closeup import CELL
 
 _KEY = "backbone.path"
 _HEAD_WIDTH = 32

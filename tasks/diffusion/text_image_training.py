@@ -15,7 +15,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from tasks.diffusion.codec_training import to_tensor
-from tasks.diffusion.composites import TrainingImage
 from tasks.diffusion.fitting import label_table, pool_images
 from tasks.diffusion.labels import LabelTable
 from tasks.diffusion.pretrained import prompt_of
@@ -28,6 +27,7 @@ from tasks.masks.pseudo_store import PSEUDO_MASKS
 from tasks.params import Params, fingerprint
 from tasks.progress import Report
 from tasks.seeds import derive
+from tasks.training.composites import TrainingImage
 from tasks.training.loop import AveragedTrainer, train_product
 
 TEXT_IMAGE = "text_image.safetensors"

@@ -19,12 +19,12 @@ from tasks.contracts import Mask
 from tasks.diffusion.blending import cells_of
 from tasks.diffusion.codec import Codec
 from tasks.diffusion.codec_training import to_tensor
-from tasks.diffusion.composites import TrainingImage
 from tasks.diffusion.denoiser import Denoiser, make_condition
 from tasks.diffusion.labels import LabelTable
 from tasks.diffusion.schedule import stratified_timesteps, training_target
 from tasks.params import TrainingParams
 from tasks.progress import Progress
+from tasks.training.composites import TrainingImage
 from tasks.training.loop import AveragedTrainer
 
 _ENCODE_BATCH = 16

@@ -17,9 +17,8 @@ import torch
 from torch import Tensor
 
 from tasks.adaptation import adapt
-from tasks.closeup import Window, put_back, view_of, window_for
 from tasks.contracts import Image, Place
-from tasks.diffusion.blending import mask_tensor, paste, to_images
+from tasks.diffusion.blending import mask_tensor, to_images
 from tasks.diffusion.codec import Codec
 from tasks.diffusion.codec_training import to_tensor
 from tasks.files.products import remove_leftovers
@@ -32,6 +31,7 @@ from tasks.synthesis import system_named
 from tasks.synthesis.learned_masks import fit_learned_masks
 from tasks.synthesis.patch_libraries import PatchLibraries
 from tasks.synthesis.protocol import Painted, System
+from tasks.training.closeup import Window, paste, put_back, view_of, window_for
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ import pyarrow.parquet as pq
 from skimage import data
 
 from tasks.contracts import DefectoryError, Image
-from tasks.diffusion.procedural import procedural_image
 from tasks.files.atomic import file_sha256, write_atomic
 from tasks.files.pictures import encode_image
 from tasks.files.products import is_made, mark_made
@@ -24,6 +23,7 @@ from tasks.inputs.normalise import UnusableInput, decode_image
 from tasks.params import fingerprint
 from tasks.progress import Report
 from tasks.seeds import derive, numpy_generator
+from tasks.training.procedural import procedural_image
 
 TEXTURES = "textures.parquet"
 _ENDINGS = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}

@@ -8,7 +8,6 @@ import torch
 
 from tasks.contracts import CLEAN, TRAIN, Image
 from tasks.diffusion import fitting
-from tasks.diffusion.composites import TrainingImage
 from tasks.diffusion.labels import LabelTable
 from tasks.files.atomic import file_sha256
 from tasks.files.products import is_made
@@ -24,6 +23,7 @@ from tasks.tokens.image_codec import EmbeddedImageCodec, ImageCodec, load_embedd
 from tasks.tokens.prior import Prior
 from tasks.tokens.prior_training import PriorTrainer
 from tasks.tokens.vqgan_training import VQGANTraining
+from tasks.training.composites import TrainingImage
 from tasks.training.loop import train_product
 
 IMAGE_CODEC, PRIOR = "vq_codec.safetensors", "vq_prior.safetensors"

@@ -10,12 +10,12 @@ from torch import Tensor
 
 from tasks.diffusion.blending import mask_tensor
 from tasks.diffusion.codec_training import to_tensor
-from tasks.diffusion.composites import TrainingImage
 from tasks.diffusion.labels import LabelTable
 from tasks.networks.device import HOST, device_of
 from tasks.progress import Progress
 from tasks.tokens.image_codec import ImageCodec
 from tasks.tokens.prior import cover_of
+from tasks.training.composites import TrainingImage
 
 _ENCODE_BATCH = 16
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from skimage import data
 
-from tasks.diffusion.blending import CELL, cells_of
+from tasks.diffusion.blending import cells_of
 from tasks.diffusion.codec import Codec, EmbeddedCodec, load_codec
 from tasks.diffusion.codec_training import to_tensor
 from tasks.diffusion.denoiser import Denoiser, make_condition
@@ -17,6 +17,7 @@ from tasks.diffusion.sampler import Edit, guided_prediction, paint_latents, stag
 from tasks.diffusion.schedule import training_schedule
 from tasks.params import CodecParams
 from tasks.params.systems import AdaBLDMParams
+from tasks.training.closeup import CELL
 
 REACH = 2
 PARAMS = AdaBLDMParams(steps=6, free_share=0.34, image_space_share=0.17)

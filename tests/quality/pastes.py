@@ -6,7 +6,7 @@ import numpy as np
 from skimage import data
 
 from tasks.contracts import Image, Mask
-from tasks.diffusion.blending import paste
+from tasks.training.closeup import paste
 
 
 def photograph(left: int = 0) -> Image:

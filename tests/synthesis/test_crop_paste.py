@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from skimage.transform import SimilarityTransform, warp
 
-from tasks.closeup import Window, view_of
 from tasks.contracts import TEST, DefectoryError, DrawnMask, Image, InputImage, Mask, Place
 from tasks.masks.pseudo_store import PSEUDO_MASKS, PseudoMask, write_pseudo_masks
 from tasks.params import Params
 from tasks.progress import silent
 from tasks.synthesis.crop_paste import Model, box_to_box, extended, fit, load, paint
+from tasks.training.closeup import Window, view_of
 from tests.synthesis.places import SIZE, blob, inputs_of, levels, params_with, photograph, picture, place_on
 
 HOLE = blob(30, 34, 9)

@@ -8,10 +8,10 @@ from scipy import ndimage
 from skimage import data
 from skimage.transform import warp
 
-from tasks.closeup import Window, cells_touched, put_back, view_of, window_for
 from tasks.contracts import TRAIN, DrawnMask, Image, InputImage, Mask, Place, ReferenceMask, SampleSpec
 from tasks.masks.draw import draw_mask
 from tasks.params import MasksParams
+from tasks.training.closeup import Window, cells_touched, put_back, view_of, window_for
 
 SIZE, LEAST = 256, 9
 FEATHER = 6

@@ -11,14 +11,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import PIL.Image
+from scipy import ndimage
 
 from tasks.contracts import Image, Mask, Place
-from tasks.diffusion.blending import CELL, paste
 
 _MAGNIFICATIONS = (2, 4)
 _MARGIN = 8
 """Pixels around the mask that a window must hold."""
 _Resampling = PIL.Image.Resampling
+
+CELL = 8
+"""Pixels a side of one latent cell."""
 
 
 @dataclass(frozen=True)
@@ -98,3 +101,17 @@ def put_back(result: Image, place: Place, window: Window, feather: int) -> Image
     whole = place.clean.image.copy()
     whole[window.slices] = np.asarray(shrunk)
     return paste(whole, place.clean.image, place.mask, feather)
+
+
+def feather_weights(mask: Mask, feather: int) -> np.ndarray:
+    """1 on the mask, falling along a half cosine, exactly 0 beyond `feather` pixels; float32 (height, width)."""
+    distance = ndimage.distance_transform_edt(~mask)
+    ramp = np.clip(distance / (feather + 1), 0.0, 1.0)
+    return np.where(distance > feather, 0.0, 0.5 + 0.5 * np.cos(np.pi * ramp)).astype(np.float32)
+
+
+def paste(result: Image, clean: Image, mask: Mask, feather: int) -> Image:
+    """The result on the mask, the clean image beyond the feather ring bit for bit, and a blend between."""
+    weight = feather_weights(mask, feather)[..., None]
+    mixed = weight * result.astype(np.float32) + (1 - weight) * clean.astype(np.float32)
+    return np.where(weight > 0, np.rint(mixed), clean).astype(np.uint8)

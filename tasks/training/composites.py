@@ -16,11 +16,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage import transform
 
-from tasks.closeup import magnify_image, magnify_mask, window_for
 from tasks.contracts import CLEAN, Image, InputImage, Mask
-from tasks.diffusion.blending import feather_weights
 from tasks.masks.reference import turn_reference
 from tasks.params import MasksParams
+from tasks.training.closeup import feather_weights, magnify_image, magnify_mask, window_for
 
 _CLEAN_SHARE = 0.35
 _TRIES = 8
@@ -125,7 +124,7 @@ def training_images(
 
 
 def magnified(item: TrainingImage, close_up_cells: int) -> TrainingImage:
-    """A small defect in the view in which it will be painted (`tasks.closeup`); others as they are."""
+    """A small defect in the view in which it will be painted (`tasks.training.closeup`); others as they are."""
     window = window_for(item.mask, close_up_cells)
     if window is None:
         return item
