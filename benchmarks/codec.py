@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from benchmarks.figures import print_figure
 from tasks.contracts import TEST, Image
 from tasks.diffusion.codec import load_codec
-from tasks.diffusion.codec_training import to_tensor
+from tasks.diffusion.latents import to_tensor
 from tasks.inputs.dataset import read_inputs
 from tasks.networks.lpips import shared_lpips
 from tasks.params import CodecParams

@@ -17,16 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tasks.diffusion.codec import Codec
+from tasks.diffusion.codec import Codec, decode_plain
 from tasks.networks.device import HOST
 from tasks.params import AdaptParams
-
-
-@torch.no_grad()
-def decode_plain(codec: Codec, latents: Tensor) -> Tensor:
-    """D(z), float32 (n, 3, height, width)."""
-    with torch.autocast(latents.device.type, torch.bfloat16):
-        return codec.decode(latents).float()
 
 
 def adapt(codec: Codec, latents: Tensor, cleans: Tensor, masks: Tensor, params: AdaptParams) -> Tensor:

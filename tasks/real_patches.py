@@ -19,10 +19,9 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 
-from tasks.adaptation import decode_plain
 from tasks.contracts import Image, Mask
-from tasks.diffusion.codec import Codec
-from tasks.diffusion.codec_training import to_tensor
+from tasks.diffusion.codec import Codec, decode_plain
+from tasks.diffusion.latents import to_tensor
 from tasks.quality.change import distance_to, within
 from tasks.seeds import torch_generator
 

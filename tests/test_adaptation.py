@@ -9,9 +9,8 @@ from torch import Tensor
 
 from tasks import adaptation
 from tasks.adaptation import adapt, adaptation_loss, ridge_regression, windows
-from tasks.diffusion.blending import blend
 from tasks.diffusion.codec import Codec, load_codec
-from tasks.diffusion.codec_training import to_tensor
+from tasks.diffusion.latents import blend, to_tensor
 from tasks.networks.lpips import shared_lpips
 from tasks.params import AdaptParams, CodecParams
 

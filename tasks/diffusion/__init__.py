@@ -1,0 +1,1 @@
+"""What several diffusion systems share: codec, denoiser, schedules, text backbone and attention."""

@@ -20,8 +20,7 @@ from torchvision.models.resnet import BasicBlock
 from torchvision.ops import FeaturePyramidNetwork
 
 from tasks.contracts import CLEAN
-from tasks.diffusion.denoiser import Condition, Denoiser
-from tasks.diffusion.labels import LabelTable
+from tasks.diffusion.denoiser import Condition, Denoiser, LabelTable
 from tasks.diffusion.text_backbone import Hole, TextBackbone
 from tasks.training.closeup import CELL
 

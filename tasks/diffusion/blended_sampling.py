@@ -17,7 +17,7 @@ from torch import Tensor
 from tasks.diffusion.anomaly_embedding import AnomalyDenoiser
 from tasks.diffusion.attention import cross_attention
 from tasks.diffusion.attention_reweighting import attention_weights, reweighted
-from tasks.diffusion.blending import blend, cells_of, guidance_scale, guided
+from tasks.diffusion.latents import blend, cells_of, guidance_scale, guided
 from tasks.diffusion.schedule import predicted_clean, sampling_schedule, timesteps_of
 from tasks.params.systems import AnomalyDiffusionParams
 

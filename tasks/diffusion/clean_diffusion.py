@@ -17,9 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tasks.contracts import CLEAN, DefectoryError
-from tasks.diffusion.backbone import own_schedule
 from tasks.diffusion.pretrained import PretrainedText, load_part, prompt_of
-from tasks.diffusion.schedule import training_schedule
+from tasks.diffusion.schedule import own_schedule, training_schedule
 from tasks.params.systems import SdasModelParams
 
 PIXEL_CHANNELS = 3

@@ -182,3 +182,10 @@ def save_codec(codec: Codec, path: Path, metadata: dict[str, str] | None = None)
     """Write the weights in half precision, which costs less than 0.01 dB, with the recipe as metadata."""
     tensors = {name: tensor.half().contiguous() for name, tensor in codec.state_dict().items()}
     write_safetensors(path, tensors, metadata or {})
+
+
+@torch.no_grad()
+def decode_plain(codec: Codec, latents: Tensor) -> Tensor:
+    """D(z), float32 (n, 3, height, width)."""
+    with torch.autocast(latents.device.type, torch.bfloat16):
+        return codec.decode(latents).float()

@@ -1,7 +1,8 @@
 """Training of the embedded codec: an L1 and a perceptual loss on random crops.
 
-`CodecTrainer` serves twice: for the weights shipped with the project (see `shipped_codec.py`) and for the
-short fine-tuning on a user's own images inside a run.
+`train_codec` serves twice: for the weights shipped with the project (see `shipped_codec.py`) and for the short
+fine-tuning on a dataset's own images inside a run, whose product is done when its marker, written last, carries the
+fingerprint of what it was made from.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from tasks.contracts import Image
 from tasks.diffusion.codec import FACTOR, Codec
-from tasks.networks.device import HOST
+from tasks.diffusion.latents import to_tensor
 from tasks.networks.lpips import shared_lpips
 from tasks.progress import Progress
 from tasks.training.loop import Trainer, train
@@ -25,12 +26,6 @@ _LATENT_NOISE = 0.03
 """Standard deviation, in those of the latents: the decoder learns to stand what a denoiser leaves over."""
 _LATENT_DECAY = 1e-4
 _PERCEPTUAL_EVERY = 2
-
-
-def to_tensor(images: Sequence[Image], device: torch.device = HOST) -> Tensor:
-    """uint8 (height, width, 3) images to a float tensor (n, 3, height, width) in [-1, 1]."""
-    stacked = torch.from_numpy(np.stack(images)).to(device).permute(0, 3, 1, 2)
-    return stacked.float() / 127.5 - 1
 
 
 def random_crop(image: Image, size: int, generator: Generator) -> Image:

@@ -20,11 +20,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from tasks.diffusion.attention import AttentionMaps, cross_attention
-from tasks.diffusion.blending import cells_of
+from tasks.diffusion.latents import cells_of
 from tasks.diffusion.low_rank import LowRankBackbone
+from tasks.diffusion.pool import Pool, masked_error, weighted_error
 from tasks.diffusion.schedule import stratified_timesteps, training_target
 from tasks.diffusion.text_backbone import Hole
-from tasks.diffusion.training import Pool, masked_error, weighted_error
 from tasks.params.systems import LowRankTraining
 from tasks.training.loop import AveragedTrainer
 

@@ -1,14 +1,14 @@
 """The conditional denoiser, behind one call: `denoiser(noisy, timesteps, condition) -> prediction`.
 
 The condition is the trimap (1 on the defect, 0.5 on the rest of the object, 0 on the background: AdaBLDM,
-arXiv 2402.19330), the clean surroundings of the mask, and a label of category and defect type. Two kinds:
-the embedded one, small enough to train on a CPU within a run, and a Stable-Diffusion-type U-Net with a
-ControlNet that reads the trimap.
+arXiv 2402.19330), the clean surroundings of the mask, and a label: one for each category and defect type, clean
+included.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import torch
@@ -16,7 +16,8 @@ from diffusers import ControlNetModel, UNet2DConditionModel, UNet2DModel
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tasks.diffusion.blending import cells_of
+from tasks.contracts import CLEAN, DefectoryError
+from tasks.diffusion.latents import cells_of
 from tasks.params import DenoiserParams
 from tasks.training.closeup import CELL
 
@@ -134,3 +135,28 @@ def build_embedded(params: DenoiserParams, latent_channels: int, label_count: in
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return EmbeddedDenoiser(latent_channels, label_count, list(params.channels))
+
+
+@dataclass(frozen=True)
+class LabelTable:
+    """Pairs (category, defect type) in sorted order; a pair's place is its label."""
+
+    pairs: tuple[tuple[str, str], ...]
+
+    @classmethod
+    def of(cls, pairs: Iterable[tuple[str, str]]) -> LabelTable:
+        """The table of the given pairs; every category gets its clean label."""
+        given = set(pairs)
+        return cls(tuple(sorted(given | {(category, CLEAN) for category, _ in given})))
+
+    def index(self, category: str, defect_type: str) -> int:
+        try:
+            return self.pairs.index((category, defect_type))
+        except ValueError:
+            raise DefectoryError(
+                f"the model was not trained on {category}/{defect_type}; "
+                f"it knows {', '.join('/'.join(pair) for pair in self.pairs)}; train again with these inputs"
+            ) from None
+
+    def __len__(self) -> int:
+        return len(self.pairs)

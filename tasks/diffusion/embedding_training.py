@@ -17,7 +17,7 @@ from tasks.contracts import CLEAN, DefectoryError
 from tasks.diffusion import fitting
 from tasks.diffusion.anomaly_embedding import AnomalyDenoiser
 from tasks.diffusion.codec import Codec
-from tasks.diffusion.training import DenoiserTrainer, Pool, encode_pool, masked_error
+from tasks.diffusion.pool import DenoiserTrainer, Pool, encode_pool, masked_error
 from tasks.files.atomic import file_sha256
 from tasks.files.products import is_made
 from tasks.inputs.dataset import Inputs

@@ -15,19 +15,19 @@ import torch
 from diffusers import DDPMScheduler
 
 from tasks.contracts import CLEAN, TRAIN, InputImage, Mask, SampleSpec
-from tasks.diffusion.backbone import load_backbone
 from tasks.diffusion.codec import SHIPPED, Codec, load_codec, save_codec
-from tasks.diffusion.codec_training import CodecRecipe, crop_batches, to_tensor, train_codec
-from tasks.diffusion.denoiser import Denoiser, build_embedded
-from tasks.diffusion.labels import LabelTable
-from tasks.diffusion.schedule import training_schedule
+from tasks.diffusion.codec_training import CodecRecipe, crop_batches, train_codec
+from tasks.diffusion.denoiser import Denoiser, LabelTable, build_embedded
+from tasks.diffusion.latents import to_tensor
+from tasks.diffusion.pool import DenoiserTrainer, encode_pool
+from tasks.diffusion.schedule import load_backbone, training_schedule
 from tasks.diffusion.text_backbone import TextBackbone, new_backbone
-from tasks.diffusion.training import DenoiserTrainer, encode_pool
 from tasks.files.atomic import file_sha256
 from tasks.files.products import is_made, mark_made
 from tasks.inputs.dataset import Inputs
 from tasks.masks.draw import draw_mask, references_of
-from tasks.masks.pseudo_store import PSEUDO_MASKS, read_references
+from tasks.masks.pseudo import pseudo_masks
+from tasks.masks.pseudo_store import PSEUDO_MASKS, PseudoMask, read_references, write_pseudo_masks
 from tasks.params import Params, TrainingParams, fingerprint
 from tasks.progress import Report
 from tasks.seeds import derive, numpy_generator, torch_generator
@@ -37,6 +37,9 @@ from tasks.training.loop import load_product, train_product
 CODEC = "codec.safetensors"
 DENOISER = "denoiser.safetensors"
 BACKBONE = "backbone.safetensors"
+_SPECK_SHARE = 0.0006
+"""Of the image: smaller pseudo-masks are taken for noise."""
+_CLEAN_FOR_PSEUDO = 400
 _STATISTICS_IMAGES = 96
 
 
@@ -68,6 +71,31 @@ def fit_codec(inputs: Inputs, params: Params, workdir: Path, device: torch.devic
 
 def load_fitted_codec(params: Params, workdir: Path, device: torch.device) -> Codec:
     return load_codec(params.codec, workdir / CODEC, device)
+
+
+def fit_pseudo_masks(inputs: Inputs, params: Params, workdir: Path, report: Report) -> None:
+    """Pseudo-masks for the train split's defects that have an image label only; none where all have masks."""
+    target = workdir / PSEUDO_MASKS
+    made_from = fingerprint("pseudo 1", params.masks, inputs.sha256)
+    if is_made(target, made_from):
+        return
+    rows: list[PseudoMask] = []
+    for category in inputs.categories:
+        defects = [defect for defect in inputs.defects(category, TRAIN) if defect.mask is None]
+        cleans = inputs.clean(category, TRAIN)
+        if not defects:
+            continue
+        found = pseudo_masks(
+            [(defect.image, defect.foreground) for defect in defects],
+            [(clean.image, clean.foreground) for clean in cleans[:: max(1, len(cleans) // _CLEAN_FOR_PSEUDO)]],
+            params.masks.pseudo_quantile,
+            params.masks.pseudo_polarity,
+            _SPECK_SHARE,
+            lambda done, count, name=category: report(f"pseudo-masks of {name}", done, count),  # type: ignore[misc]
+        )
+        rows += [PseudoMask(d, anomaly, mask) for d, (anomaly, mask) in zip(defects, found, strict=True)]
+    write_pseudo_masks(target, rows)
+    mark_made(target, made_from)
 
 
 def fit_denoiser(inputs: Inputs, params: Params, workdir: Path, device: torch.device, report: Report) -> None:

@@ -19,8 +19,8 @@ from torch.nn import functional
 
 from tasks.diffusion.attention import cross_attention
 from tasks.diffusion.attention_guidance import Words, anomaly_map, attention_loss, descend, focus_of, step_size
-from tasks.diffusion.blending import guided
 from tasks.diffusion.codec import Codec
+from tasks.diffusion.latents import guided
 from tasks.diffusion.normal_conditioning import Chain
 from tasks.diffusion.schedule import TRAIN_TIMESTEPS
 from tasks.diffusion.text_backbone import Hole, TextBackbone

@@ -17,8 +17,8 @@ import torch
 from diffusers import DDPMScheduler
 from torch import Tensor
 
-from tasks.diffusion.blending import blend, cells_of, guidance_scale, guided
 from tasks.diffusion.defect_fill import hole_in
+from tasks.diffusion.latents import blend, cells_of, guidance_scale, guided
 from tasks.diffusion.low_rank import LowRankBackbone
 from tasks.diffusion.schedule import Scheduler, timesteps_of
 from tasks.diffusion.text_backbone import Hole

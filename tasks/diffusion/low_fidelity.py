@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tasks.diffusion.blending import cells_of
-from tasks.diffusion.training import Pool
+from tasks.diffusion.latents import cells_of
+from tasks.diffusion.pool import Pool
 from tasks.networks.lpips import shared_lpips
 
 LOOKS_NAMES = ("looks.mean", "looks.spread")

@@ -19,7 +19,7 @@ from peft import LoraConfig
 from torch import Tensor, nn
 
 from tasks.contracts import CLEAN
-from tasks.diffusion.labels import LabelTable
+from tasks.diffusion.denoiser import LabelTable
 from tasks.diffusion.text_backbone import Hole, TextBackbone
 
 _ADAPTER = "defects"

@@ -21,13 +21,12 @@ from torch import Tensor, nn
 from tasks.contracts import Mask, ReferenceMask
 from tasks.diffusion import fitting
 from tasks.diffusion.codec import FACTOR, Codec
-from tasks.diffusion.codec_training import to_tensor
-from tasks.diffusion.denoiser import Condition, Denoiser
-from tasks.diffusion.labels import LabelTable
+from tasks.diffusion.denoiser import Condition, Denoiser, LabelTable
+from tasks.diffusion.latents import to_tensor
 from tasks.diffusion.mask_pictures import Picture, mask_of, mask_pictures
+from tasks.diffusion.pool import DenoiserTrainer, encode_pool
 from tasks.diffusion.schedule import sampling_schedule, timesteps_of, training_schedule
 from tasks.diffusion.text_backbone import EmbeddedBackbone, TextBackbone, new_backbone
-from tasks.diffusion.training import DenoiserTrainer, encode_pool
 from tasks.inputs.dataset import Inputs
 from tasks.masks.draw import references_of
 from tasks.masks.pseudo_store import PSEUDO_MASKS, read_references

@@ -14,7 +14,7 @@ import torch
 from diffusers import DDPMScheduler
 from torch import Tensor
 
-from tasks.diffusion.blending import blend
+from tasks.diffusion.latents import blend
 from tasks.diffusion.schedule import TRAIN_TIMESTEPS, predicted_clean, signal_and_noise
 
 

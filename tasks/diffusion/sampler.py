@@ -19,9 +19,9 @@ import torch
 from diffusers import DDPMScheduler
 from torch import Tensor
 
-from tasks.diffusion.blending import blend, cells_of, guidance_scale, guided
 from tasks.diffusion.codec import Codec
 from tasks.diffusion.denoiser import Condition, Denoiser, make_condition
+from tasks.diffusion.latents import blend, cells_of, guidance_scale, guided
 from tasks.diffusion.schedule import added_noise, predicted_clean, sampling_schedule, timesteps_of, training_target
 from tasks.params.systems import AdaBLDMParams
 

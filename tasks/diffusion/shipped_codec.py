@@ -16,7 +16,8 @@ from skimage import color, data, transform
 
 from tasks.contracts import Image
 from tasks.diffusion.codec import EmbeddedCodec, save_codec
-from tasks.diffusion.codec_training import CodecRecipe, crop_batches, to_tensor, train_codec
+from tasks.diffusion.codec_training import CodecRecipe, crop_batches, train_codec
+from tasks.diffusion.latents import to_tensor
 from tasks.networks.device import choose_device
 from tasks.seeds import derive, numpy_generator, torch_generator
 from tasks.training.procedural import procedural_image

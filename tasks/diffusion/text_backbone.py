@@ -3,30 +3,37 @@
 Two kinds behind one class. The embedded one is small and trained on the dataset's own train split: it learns the words
 of categories and defect types as a large model learns all words, and paints whole images as well as holes in given
 ones. The pretrained one is Stable Diffusion, for text (4 latent channels in) or for inpainting (9), by path or name.
+
+The embedded one reads with a small text encoder: a vector a word and a vector a position, trained with the U-Net. Its
+vocabulary is that of the dataset's own prompts. A word that is not in it is passed over, so a long description is read
+for the words that the training images gave a meaning to.
 """
 
 from __future__ import annotations
 
+import re
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from diffusers import DDPMScheduler, UNet2DConditionModel
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
-from tasks.diffusion.backbone import own_schedule
-from tasks.diffusion.denoiser import Condition, Denoiser
-from tasks.diffusion.labels import LabelTable
+from tasks.diffusion.denoiser import Condition, Denoiser, LabelTable
 from tasks.diffusion.pretrained import PretrainedText, load_part, prompt_of
-from tasks.diffusion.schedule import training_schedule
-from tasks.diffusion.words import WordEncoder
+from tasks.diffusion.schedule import own_schedule, training_schedule
+from tasks.networks.device import moved
 from tasks.params import BackboneParams
 from tasks.training.closeup import CELL
 
 _KEY = "backbone.path"
 _HEAD_WIDTH = 32
+
+WIDTH = 64
+_PADDING, _START = 0, 1
+_LEAST_TOKENS = 8
 
 
 @dataclass(frozen=True)
@@ -158,3 +165,38 @@ def new_backbone(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return EmbeddedBackbone(latent_channels, list(params.channels), prompts), training_schedule()
+
+
+def words_of(prompt: str) -> list[str]:
+    """Lower-case words and numbers; `broken_large` is two words."""
+    return re.findall(r"[a-z0-9]+", prompt.lower())
+
+
+class WordEncoder(nn.Module):
+    """Prompts to tokens (prompts, tokens, width)."""
+
+    def __init__(self, prompts: Sequence[str], width: int = WIDTH) -> None:
+        super().__init__()
+        vocabulary = sorted({word for prompt in prompts for word in words_of(prompt)})
+        self.index = {word: number + 2 for number, word in enumerate(vocabulary)}
+        self.width = width
+        self.length = max([_LEAST_TOKENS, *(len(words_of(prompt)) + 1 for prompt in prompts)])
+        self.word = nn.Embedding(len(vocabulary) + 2, width)
+        self.position = nn.Embedding(self.length, width)
+
+    def known(self, prompt: str) -> list[str]:
+        """The prompt's words that are in the vocabulary, as many as there are tokens for."""
+        return [word for word in words_of(prompt) if word in self.index][: self.length - 1]
+
+    def forward(self, prompts: Sequence[str]) -> Tensor:
+        rows = torch.tensor([self._ids(prompt) for prompt in prompts], dtype=torch.long).view(len(prompts), self.length)
+        return self.word(moved(rows, self.word.weight.device)) + self.position.weight
+
+    def _ids(self, prompt: str) -> list[int]:
+        ids = [_START, *(self.index[word] for word in self.known(prompt))]
+        return ids + [_PADDING] * (self.length - len(ids))
+
+    def place_of(self, prompt: str, word: str) -> list[int]:
+        """The tokens that stand for the words of `word`, where they are known and in the prompt."""
+        wanted = set(words_of(word))
+        return [number + 1 for number, known in enumerate(self.known(prompt)) if known in wanted]

@@ -16,7 +16,7 @@ from torch.nn import functional
 from transformers import CLIPModel, CLIPProcessor
 
 from tasks.contracts import DefectoryError
-from tasks.diffusion.words import WordEncoder
+from tasks.diffusion.text_backbone import WordEncoder
 from tasks.networks.lpips import shared_lpips
 
 _WIDTH = 64

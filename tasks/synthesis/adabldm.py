@@ -17,15 +17,12 @@ from torch import Tensor
 
 from tasks.contracts import CLEAN, Place
 from tasks.diffusion import fitting
-from tasks.diffusion.blending import mask_tensor
 from tasks.diffusion.codec import Codec
-from tasks.diffusion.codec_training import to_tensor
-from tasks.diffusion.denoiser import Denoiser
-from tasks.diffusion.labels import LabelTable
+from tasks.diffusion.denoiser import Denoiser, LabelTable
+from tasks.diffusion.latents import mask_tensor, to_tensor
 from tasks.diffusion.pretrained import prompt_of
 from tasks.diffusion.sampler import Edit, paint_latents
 from tasks.inputs.dataset import Inputs
-from tasks.masks import pseudo_store
 from tasks.masks.trimap import trimap
 from tasks.networks.device import moved
 from tasks.params import Params
@@ -45,7 +42,7 @@ class Model:
 def fit(inputs: Inputs, params: Params, workdir: Path, device: torch.device, report: Report) -> None:
     """Fine-tune the codec on the train split, make pseudo-masks where labels are per image, train the denoiser."""
     fitting.fit_codec(inputs, params, workdir, device, report)
-    pseudo_store.fit_pseudo_masks(inputs, params, workdir, report)
+    fitting.fit_pseudo_masks(inputs, params, workdir, report)
     fitting.fit_denoiser(inputs, params, workdir, device, report)
 
 

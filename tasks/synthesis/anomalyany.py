@@ -21,17 +21,15 @@ from torch import Tensor
 from tasks.contracts import CLEAN, Place
 from tasks.diffusion import fitting
 from tasks.diffusion.attention_guidance import words_in
-from tasks.diffusion.blending import cells_of, mask_tensor
 from tasks.diffusion.codec import Codec
-from tasks.diffusion.codec_training import to_tensor
 from tasks.diffusion.guided_edit import Edit, GuidedPainter
+from tasks.diffusion.latents import cells_of, mask_tensor, to_tensor
 from tasks.diffusion.normal_conditioning import Chain
 from tasks.diffusion.pretrained import prompt_of
 from tasks.diffusion.text_backbone import Hole, TextBackbone
 from tasks.diffusion.text_image import TextImage
 from tasks.diffusion.text_image_training import fit_text_image, load_text_image
 from tasks.inputs.dataset import Inputs
-from tasks.masks import pseudo_store
 from tasks.networks.device import moved
 from tasks.params import Params
 from tasks.progress import Report
@@ -53,7 +51,7 @@ def fit(inputs: Inputs, params: Params, workdir: Path, device: torch.device, rep
     """Write down the descriptions, and train what of codec, backbone and text-image model is not pretrained."""
     descriptions = fit_descriptions(inputs, params.anomalyany.descriptions, workdir)
     fitting.fit_codec(inputs, params, workdir, device, report)
-    pseudo_store.fit_pseudo_masks(inputs, params, workdir, report)
+    fitting.fit_pseudo_masks(inputs, params, workdir, report)
     fitting.fit_backbone(inputs, params, workdir, device, report)
     fit_text_image(inputs, params, descriptions, workdir, device, report)
 

@@ -19,14 +19,12 @@ from tasks.contracts import CLEAN, Place
 from tasks.diffusion import fitting
 from tasks.diffusion.anomaly_embedding import AnomalyDenoiser
 from tasks.diffusion.blended_sampling import Scene, paint_blended
-from tasks.diffusion.blending import mask_tensor
 from tasks.diffusion.codec import Codec
-from tasks.diffusion.codec_training import to_tensor
+from tasks.diffusion.denoiser import LabelTable
 from tasks.diffusion.embedding_training import fit_embedding, load_embedding
-from tasks.diffusion.labels import LabelTable
+from tasks.diffusion.latents import mask_tensor, to_tensor
 from tasks.diffusion.pretrained import prompt_of
 from tasks.inputs.dataset import Inputs
-from tasks.masks import pseudo_store
 from tasks.networks.device import moved
 from tasks.params import Params
 from tasks.progress import Report
@@ -45,7 +43,7 @@ class Model:
 def fit(inputs: Inputs, params: Params, workdir: Path, device: torch.device, report: Report) -> None:
     """Make what is not there yet: codec, pseudo-masks where labels are per image, backbone; then the embedding."""
     fitting.fit_codec(inputs, params, workdir, device, report)
-    pseudo_store.fit_pseudo_masks(inputs, params, workdir, report)
+    fitting.fit_pseudo_masks(inputs, params, workdir, report)
     fitting.fit_backbone(inputs, params, workdir, device, report)
     fit_embedding(inputs, params, workdir, device, report)
 

@@ -17,25 +17,22 @@ import torch
 from diffusers import DDPMScheduler
 from torch import Tensor
 
-from tasks.adaptation import decode_plain
 from tasks.contracts import CLEAN, DefectoryError, Place
 from tasks.diffusion import fitting
-from tasks.diffusion.blending import mask_tensor
-from tasks.diffusion.codec import Codec
-from tasks.diffusion.codec_training import to_tensor
+from tasks.diffusion.codec import Codec, decode_plain
 from tasks.diffusion.defect_fill import DefectFillTrainer
+from tasks.diffusion.denoiser import LabelTable
 from tasks.diffusion.hole_sampler import Draw, Filling, fill
-from tasks.diffusion.labels import LabelTable
+from tasks.diffusion.latents import mask_tensor, to_tensor
 from tasks.diffusion.low_fidelity import LOOKS_NAMES, Looks, distances_inside, select
 from tasks.diffusion.low_rank import LowRankBackbone
+from tasks.diffusion.pool import Pool, encode_pool
 from tasks.diffusion.pretrained import prompt_of
 from tasks.diffusion.schedule import sampling_schedule
-from tasks.diffusion.training import Pool, encode_pool
 from tasks.files.atomic import file_sha256
 from tasks.files.products import is_made
 from tasks.files.tensors import read_safetensors
 from tasks.inputs.dataset import Inputs
-from tasks.masks import pseudo_store
 from tasks.masks.pseudo_store import PSEUDO_MASKS
 from tasks.networks.device import moved
 from tasks.params import Params, fingerprint
@@ -63,7 +60,7 @@ class Model:
 def fit(inputs: Inputs, params: Params, workdir: Path, device: torch.device, report: Report) -> None:
     """Fit codec, pseudo-masks and backbone, then train one set of adapters and a token for each label."""
     fitting.fit_codec(inputs, params, workdir, device, report)
-    pseudo_store.fit_pseudo_masks(inputs, params, workdir, report)
+    fitting.fit_pseudo_masks(inputs, params, workdir, report)
     fitting.fit_backbone(inputs, params, workdir, device, report)
     target, made_from = workdir / ADAPTERS, _made_from(inputs, params, workdir)
     if is_made(target, made_from):

@@ -18,9 +18,8 @@ from torch import Tensor
 
 from tasks.adaptation import adapt
 from tasks.contracts import Image, Place
-from tasks.diffusion.blending import mask_tensor, to_images
 from tasks.diffusion.codec import Codec
-from tasks.diffusion.codec_training import to_tensor
+from tasks.diffusion.latents import mask_tensor, to_images, to_tensor
 from tasks.files.products import remove_leftovers
 from tasks.fitted import fitted_sha256, mark_fitted, used_systems
 from tasks.inputs.dataset import Inputs

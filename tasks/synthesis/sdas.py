@@ -22,11 +22,10 @@ from torch import Tensor
 
 from tasks.contracts import Place
 from tasks.diffusion import fitting
-from tasks.diffusion.blending import blend, cells_of, mask_tensor
 from tasks.diffusion.clean_diffusion import CleanDenoiser
 from tasks.diffusion.clean_training import fit_clean_diffusion, load_clean_diffusion, to_space
 from tasks.diffusion.codec import Codec
-from tasks.diffusion.codec_training import to_tensor
+from tasks.diffusion.latents import blend, cells_of, mask_tensor, to_tensor
 from tasks.diffusion.variance import InflatedSampler, Randomness
 from tasks.inputs.dataset import Inputs
 from tasks.networks.device import device_of

@@ -18,11 +18,9 @@ from torch import Tensor
 
 from tasks.contracts import CLEAN, Image, Mask, Place
 from tasks.diffusion import fitting
-from tasks.diffusion.blending import mask_tensor, to_images
-from tasks.diffusion.codec_training import to_tensor
-from tasks.diffusion.labels import LabelTable
+from tasks.diffusion.denoiser import LabelTable
+from tasks.diffusion.latents import mask_tensor, to_images, to_tensor
 from tasks.inputs.dataset import Inputs
-from tasks.masks import pseudo_store
 from tasks.networks.device import device_of
 from tasks.params import Params
 from tasks.params.systems import VQTransformerParams
@@ -48,7 +46,7 @@ class Model:
 def fit(inputs: Inputs, params: Params, workdir: Path, device: torch.device, report: Report) -> None:
     """Train the codebook, make pseudo-masks where labels are per image, train the prior."""
     fit_image_codec(inputs, params, workdir, device, report)
-    pseudo_store.fit_pseudo_masks(inputs, params, workdir, report)
+    fitting.fit_pseudo_masks(inputs, params, workdir, report)
     fit_prior(inputs, params, workdir, device, report)
 
 

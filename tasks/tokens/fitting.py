@@ -8,7 +8,7 @@ import torch
 
 from tasks.contracts import CLEAN, TRAIN, Image
 from tasks.diffusion import fitting
-from tasks.diffusion.labels import LabelTable
+from tasks.diffusion.denoiser import LabelTable
 from tasks.files.atomic import file_sha256
 from tasks.files.products import is_made
 from tasks.files.tensors import read_safetensors

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tasks.diffusion.blending import mask_tensor
-from tasks.diffusion.codec_training import to_tensor
-from tasks.diffusion.labels import LabelTable
+from tasks.diffusion.denoiser import LabelTable
+from tasks.diffusion.latents import mask_tensor, to_tensor
 from tasks.networks.device import HOST, device_of
 from tasks.progress import Progress
 from tasks.tokens.image_codec import ImageCodec

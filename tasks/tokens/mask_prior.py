@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from tasks.contracts import ReferenceMask
-from tasks.diffusion.labels import LabelTable
+from tasks.diffusion.denoiser import LabelTable
 from tasks.files.atomic import file_sha256
 from tasks.files.products import is_made
 from tasks.files.tensors import read_safetensors

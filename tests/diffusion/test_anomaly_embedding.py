@@ -9,13 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from tasks.diffusion.anomaly_embedding import AnomalyDenoiser, MaskEncoder, word_tokens
-from tasks.diffusion.denoiser import make_condition
+from tasks.diffusion.denoiser import LabelTable, make_condition
 from tasks.diffusion.embedding_training import EmbeddingTrainer
-from tasks.diffusion.labels import LabelTable
+from tasks.diffusion.pool import Pool, masked_error
 from tasks.diffusion.text_backbone import new_backbone
-from tasks.diffusion.training import Pool, masked_error
 from tasks.params import BackboneParams, TrainingParams
-from tests.synthesis.tiny_stable_diffusion import save_tiny_pipeline
+from tests.diffusion.tiny_stable_diffusion import save_tiny_pipeline
 
 TABLE = LabelTable.of([("bolt", "rust"), ("bolt", "bent_tip")])
 RUST, BENT = TABLE.index("bolt", "rust"), TABLE.index("bolt", "bent_tip")

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from tasks.diffusion.attention import AttentionMaps, cross_attention
 from tasks.diffusion.text_backbone import EmbeddedBackbone
-from tests.synthesis.tiny_stable_diffusion import save_tiny_pipeline
+from tests.diffusion.tiny_stable_diffusion import save_tiny_pipeline
 
 TOKENS = 5
 

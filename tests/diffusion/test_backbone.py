@@ -11,12 +11,11 @@ from pydantic import ValidationError
 from torch import nn
 
 from tasks.contracts import CLEAN
-from tasks.diffusion.backbone import load_backbone
-from tasks.diffusion.denoiser import make_condition
-from tasks.diffusion.labels import LabelTable
+from tasks.diffusion.denoiser import LabelTable, make_condition
 from tasks.diffusion.pretrained import PretrainedText, prompt_of
+from tasks.diffusion.schedule import load_backbone
 from tasks.params import PaintParams
-from tests.synthesis.tiny_stable_diffusion import save_tiny_pipeline
+from tests.diffusion.tiny_stable_diffusion import save_tiny_pipeline
 
 TABLE = LabelTable.of([("bolt", "bent_tip")])
 

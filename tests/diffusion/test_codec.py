@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tasks.contracts import DefectoryError
 from tasks.diffusion.codec import SHIPPED, Codec, EmbeddedCodec, load_codec, save_codec
-from tasks.diffusion.codec_training import to_tensor
+from tasks.diffusion.latents import to_tensor
 from tasks.files.tensors import metadata_of
 from tasks.params import CodecParams
 

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from tasks.diffusion.attention import AttentionMaps
-from tasks.diffusion.blending import cells_of
 from tasks.diffusion.defect_fill import DefectFillTrainer, attention_error, hole_in, random_boxes
-from tasks.diffusion.labels import LabelTable
+from tasks.diffusion.denoiser import LabelTable
+from tasks.diffusion.latents import cells_of
 from tasks.diffusion.low_rank import LowRankBackbone
+from tasks.diffusion.pool import Pool, masked_error
 from tasks.diffusion.schedule import training_schedule
 from tasks.diffusion.text_backbone import new_backbone
-from tasks.diffusion.training import Pool, masked_error
 from tasks.params import BackboneParams
 from tasks.params.systems import LowRankTraining
 

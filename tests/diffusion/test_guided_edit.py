@@ -11,10 +11,10 @@ from diffusers import DDPMScheduler
 from torch import Tensor
 
 from tasks.diffusion.attention_guidance import attention_loss, focus_of, words_in
-from tasks.diffusion.blending import cells_of
 from tasks.diffusion.codec import Codec, EmbeddedCodec, load_codec
+from tasks.diffusion.denoiser import LabelTable
 from tasks.diffusion.guided_edit import Edit, GuidedPainter, towards
-from tasks.diffusion.labels import LabelTable
+from tasks.diffusion.latents import cells_of
 from tasks.diffusion.normal_conditioning import Chain, at_level
 from tasks.diffusion.schedule import training_schedule
 from tasks.diffusion.text_backbone import Hole, new_backbone

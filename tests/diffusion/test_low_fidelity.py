@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tasks.diffusion.low_fidelity import Looks, distances_inside, look_of, select
-from tasks.diffusion.training import Pool
+from tasks.diffusion.pool import Pool
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 8])

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from tasks.diffusion.defect_fill import hole_in
-from tasks.diffusion.labels import LabelTable
+from tasks.diffusion.denoiser import LabelTable
 from tasks.diffusion.low_rank import LowRankBackbone, first_tokens
 from tasks.diffusion.text_backbone import TextBackbone, new_backbone
 from tasks.params import BackboneParams
-from tests.synthesis.tiny_stable_diffusion import save_tiny_pipeline
+from tests.diffusion.tiny_stable_diffusion import save_tiny_pipeline
 
 TABLE = LabelTable.of([("plate", "clean"), ("plate", "deep_scratch"), ("plate", "spot")])
 KINDS = ("embedded", "pretrained")

@@ -17,8 +17,8 @@ from tasks.masks.place import crop
 from tasks.networks.device import HOST
 from tasks.params import Params
 from tasks.progress import silent
+from tests.diffusion.tiny_stable_diffusion import save_tiny_pipeline
 from tests.synthesis.places import blob, inputs_of, params_with, photograph
-from tests.synthesis.tiny_stable_diffusion import save_tiny_pipeline
 
 SIZE = 64
 

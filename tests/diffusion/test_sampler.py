@@ -9,10 +9,9 @@ import pytest
 import torch
 from skimage import data
 
-from tasks.diffusion.blending import cells_of
 from tasks.diffusion.codec import Codec, EmbeddedCodec, load_codec
-from tasks.diffusion.codec_training import to_tensor
 from tasks.diffusion.denoiser import Denoiser, make_condition
+from tasks.diffusion.latents import cells_of, to_tensor
 from tasks.diffusion.sampler import Edit, guided_prediction, paint_latents, stage_of
 from tasks.diffusion.schedule import training_schedule
 from tasks.params import CodecParams

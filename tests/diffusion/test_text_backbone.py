@@ -10,11 +10,10 @@ from diffusers import UNet2DConditionModel
 from torch.nn import functional
 
 from tasks.contracts import DefectoryError
-from tasks.diffusion.denoiser import make_condition
-from tasks.diffusion.labels import LabelTable
+from tasks.diffusion.denoiser import LabelTable, make_condition
 from tasks.diffusion.text_backbone import EmbeddedBackbone, Hole, PretrainedBackbone, TextBackbone, new_backbone
 from tasks.params import BackboneParams
-from tests.synthesis.tiny_stable_diffusion import save_tiny_pipeline
+from tests.diffusion.tiny_stable_diffusion import save_tiny_pipeline
 
 TABLE = LabelTable.of([("bolt", "rust"), ("bolt", "bent_tip")])
 PARAMS = BackboneParams(channels=[32, 64], prompt="a {category} {defect_type}")

@@ -9,14 +9,12 @@ import torch
 from diffusers import DDIMScheduler
 from torch import nn
 
-from tasks.diffusion.backbone import load_backbone
-from tasks.diffusion.denoiser import Condition, Denoiser, build_embedded
-from tasks.diffusion.labels import LabelTable
-from tasks.diffusion.schedule import training_schedule
-from tasks.diffusion.training import DenoiserTrainer, Pool, weighted_error
+from tasks.diffusion.denoiser import Condition, Denoiser, LabelTable, build_embedded
+from tasks.diffusion.pool import DenoiserTrainer, Pool, weighted_error
+from tasks.diffusion.schedule import load_backbone, training_schedule
 from tasks.params import DenoiserParams
 from tasks.training.loop import learning_rate_share, train
-from tests.synthesis.tiny_stable_diffusion import save_tiny_pipeline
+from tests.diffusion.tiny_stable_diffusion import save_tiny_pipeline
 
 TABLE = LabelTable.of([("bolt", "bent")])
 Seen = tuple[torch.Tensor, torch.Tensor, Condition]

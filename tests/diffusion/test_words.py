@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tasks.diffusion.words import WordEncoder, words_of
+from tasks.diffusion.text_backbone import WordEncoder, words_of
 
 PROMPTS = ["a bottle", "a bottle with broken large", "a bottle with contamination"]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPProcessor, CLIPTokenizer
 
-from tests.synthesis.tiny_stable_diffusion import save_tiny_pipeline
+from tests.diffusion.tiny_stable_diffusion import save_tiny_pipeline
 
 SIDE = 32
 

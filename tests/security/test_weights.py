@@ -16,7 +16,7 @@ from tasks.contracts import DefectoryError
 from tasks.diffusion.pretrained import load_part
 from tasks.diffusion.text_image import PretrainedTextImage
 from tasks.networks.weights import read_state_dict
-from tests.synthesis.tiny_stable_diffusion import save_tiny_pipeline
+from tests.diffusion.tiny_stable_diffusion import save_tiny_pipeline
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted(path for package in ("tasks", "flows", "benchmarks") for path in (ROOT / package).rglob("*.py"))

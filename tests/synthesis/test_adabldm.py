@@ -16,8 +16,8 @@ from tasks.contracts import CLEAN, TEST, TRAIN, DefectoryError, DrawnMask, Image
 from tasks.diffusion import fitting
 from tasks.diffusion.denoiser import PretrainedDenoiser
 from tasks.diffusion.fitting import CODEC, DENOISER
+from tasks.diffusion.pool import Pool
 from tasks.diffusion.schedule import training_schedule
-from tasks.diffusion.training import Pool
 from tasks.files.atomic import file_sha256
 from tasks.inputs.dataset import Inputs
 from tasks.masks.pseudo_store import PSEUDO_MASKS, read_pseudo_masks
@@ -26,8 +26,8 @@ from tasks.plan import plan_samples
 from tasks.progress import silent
 from tasks.synthesis import system_named
 from tasks.synthesis.adabldm import Model, fit, load, paint
+from tests.diffusion.tiny_stable_diffusion import save_tiny_pipeline
 from tests.synthesis.fitted_in import fit_in
-from tests.synthesis.tiny_stable_diffusion import save_tiny_pipeline
 
 CHECKPOINT = "denoiser.checkpoint.safetensors"
 SIZE = 64

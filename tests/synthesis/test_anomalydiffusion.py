@@ -12,17 +12,16 @@ from scipy import ndimage
 from torch import Tensor, nn
 
 from tasks.contracts import CLEAN, TEST, TRAIN, DefectoryError, DrawnMask, InputImage, Mask, Place, SampleSpec
-from tasks.diffusion.blending import cells_of, mask_tensor
-from tasks.diffusion.codec_training import to_tensor
 from tasks.diffusion.embedding_training import EMBEDDING
+from tasks.diffusion.latents import cells_of, mask_tensor, to_tensor
 from tasks.files.atomic import file_sha256
 from tasks.inputs.dataset import Inputs
 from tasks.params import Params
 from tasks.progress import silent
 from tasks.synthesis.anomalydiffusion import Model, fit, load, paint
+from tests.diffusion.tiny_stable_diffusion import save_tiny_pipeline
 from tests.synthesis.fitted_in import fit_in
 from tests.synthesis.places import blob, photograph
-from tests.synthesis.tiny_stable_diffusion import save_tiny_pipeline
 
 SIZE = 128
 STEPS = 4

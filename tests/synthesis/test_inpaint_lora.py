@@ -12,23 +12,21 @@ from diffusers import UNet2DConditionModel
 from safetensors.torch import load_file
 from scipy import ndimage
 
-from tasks.adaptation import decode_plain
 from tasks.contracts import CLEAN, TEST, TRAIN, DefectoryError, DrawnMask, InputImage, Place, SampleSpec
 from tasks.diffusion import fitting
-from tasks.diffusion.blending import cells_of, mask_tensor
-from tasks.diffusion.codec_training import to_tensor
+from tasks.diffusion.codec import decode_plain
 from tasks.diffusion.hole_sampler import fill
+from tasks.diffusion.latents import cells_of, mask_tensor, to_tensor
 from tasks.diffusion.low_fidelity import distances_inside
 from tasks.diffusion.schedule import sampling_schedule
 from tasks.files.atomic import file_sha256
 from tasks.inputs.dataset import Inputs
-from tasks.masks import pseudo_store
 from tasks.networks.device import HOST
 from tasks.params import Params
 from tasks.progress import silent
 from tasks.synthesis import crop_paste, inpaint_lora
+from tests.diffusion.tiny_stable_diffusion import save_tiny_pipeline
 from tests.synthesis.fitted_in import fit_in
-from tests.synthesis.tiny_stable_diffusion import save_tiny_pipeline
 
 SIZE = 64
 TRAINING = {"rank": 2, "pool_size": 8, "steps": 4, "batch_size": 2, "checkpoint_every": 2}
@@ -177,7 +175,7 @@ def test_the_defects_type_is_told(model: inpaint_lora.Model, inputs: Inputs) -> 
 
 def test_the_backbone_stays_as_it_was_fitted(fitted: Path, inputs: Inputs, tmp_path: Path) -> None:
     fitting.fit_codec(inputs, params_with(), tmp_path, HOST, silent)
-    pseudo_store.fit_pseudo_masks(inputs, params_with(), tmp_path, silent)
+    fitting.fit_pseudo_masks(inputs, params_with(), tmp_path, silent)
     fitting.fit_backbone(inputs, params_with(), tmp_path, HOST, silent)
     assert file_sha256(tmp_path / fitting.BACKBONE) == file_sha256(fitted / fitting.BACKBONE)
     saved = load_file(fitted / inpaint_lora.ADAPTERS)

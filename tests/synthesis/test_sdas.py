@@ -16,18 +16,17 @@ from skimage import data
 from torch.nn import functional
 
 from tasks.contracts import CLEAN, TEST, TRAIN, DefectoryError, DrawnMask, Image, InputImage, Place, SampleSpec
-from tasks.diffusion.blending import to_images
 from tasks.diffusion.clean_diffusion import PretrainedCleanDenoiser, PromptedCleanDenoiser
 from tasks.diffusion.clean_training import CLEAN_DIFFUSION, encode_clean_pool
-from tasks.diffusion.codec_training import to_tensor
+from tasks.diffusion.latents import to_images, to_tensor
 from tasks.files.atomic import file_sha256
 from tasks.inputs.dataset import Inputs
 from tasks.networks.device import HOST
 from tasks.params import Params
 from tasks.progress import silent
 from tasks.synthesis import sdas
+from tests.diffusion.tiny_stable_diffusion import save_tiny_pipeline
 from tests.synthesis.fitted_in import fit_in
-from tests.synthesis.tiny_stable_diffusion import save_tiny_pipeline
 
 SIZE = 32
 TRAINING = {"channels": [32, 64], "views_per_category": 8, "close_up_share": 0.25, "steps": 4, "checkpoint_every": 2}

@@ -10,7 +10,7 @@ from diffusers import VQModel
 
 from tasks.contracts import DefectoryError
 from tasks.diffusion.codec import load_codec
-from tasks.diffusion.codec_training import to_tensor
+from tasks.diffusion.latents import to_tensor
 from tasks.params import CodecParams
 from tasks.tokens.image_codec import EmbeddedImageCodec, lift, load_pretrained, lower
 from tests.factories import make_inputs

@@ -16,11 +16,9 @@ from diffusers import DDPMScheduler
 from torch import Tensor
 
 from tasks.contracts import Mask
-from tasks.diffusion.blending import cells_of
 from tasks.diffusion.codec import Codec
-from tasks.diffusion.codec_training import to_tensor
-from tasks.diffusion.denoiser import Denoiser, make_condition
-from tasks.diffusion.labels import LabelTable
+from tasks.diffusion.denoiser import Denoiser, LabelTable, make_condition
+from tasks.diffusion.latents import cells_of, to_tensor
 from tasks.diffusion.schedule import stratified_timesteps, training_target
 from tasks.params import TrainingParams
 from tasks.progress import Progress

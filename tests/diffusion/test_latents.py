@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from tasks.diffusion.blending import cells_of, mask_tensor, to_images
+from tasks.diffusion.latents import cells_of, mask_tensor, to_images
 from tasks.training.closeup import feather_weights, paste
 
 

@@ -1,4 +1,4 @@
-"""Masks on the latent grid, and what it means to keep the clean image outside of them."""
+"""Images and masks as tensors, and the latent grid: its cells under a mask, and what is blended on it."""
 
 from __future__ import annotations
 
@@ -48,3 +48,9 @@ def to_images(tensor: Tensor) -> list[Image]:
     """(n, 3, height, width) in [-1, 1] to uint8 images, rounded and clipped."""
     scaled = ((tensor.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
     return list(scaled.permute(0, 2, 3, 1).contiguous().cpu().numpy())
+
+
+def to_tensor(images: Sequence[Image], device: torch.device = HOST) -> Tensor:
+    """uint8 (height, width, 3) images to a float tensor (n, 3, height, width) in [-1, 1]."""
+    stacked = torch.from_numpy(np.stack(images)).to(device).permute(0, 3, 1, 2)
+    return stacked.float() / 127.5 - 1
