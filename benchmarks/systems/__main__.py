@@ -22,8 +22,8 @@ from benchmarks.systems.table import table_of
 from benchmarks.systems.training import timed
 from flows.terminal import progress
 from tasks.contracts import DefectoryError
-from tasks.diffusion.fitting import fit_pseudo_masks
 from tasks.generation.line import draw_places
+from tasks.masks.pseudo_store import fit_pseudo_masks
 from tasks.networks.arithmetic import fix_arithmetic
 from tasks.networks.device import choose_device
 from tasks.params import load_params

@@ -22,7 +22,7 @@ from benchmarks.setup import read_or_build, systems_named
 from benchmarks.systems.training import timed
 from benchmarks.worth.kept import ByCategory, read_examples, write_examples
 from flows.terminal import progress
-from tasks.diffusion import fitting
+from tasks.diffusion import codec_training
 from tasks.evaluation.contracts import Role, SyntheticSet
 from tasks.evaluation.evaluation import Evaluation, evaluate
 from tasks.evaluation.examples import photographs_of
@@ -95,7 +95,7 @@ def _role_of(name: str) -> Role:
 
 def as_published(params: Params, system: str) -> Params:
     """The params without real patches, which no publication has; a system of our own keeps them."""
-    if system in OWN or fitting.CODEC not in SYSTEMS[system].products:
+    if system in OWN or codec_training.CODEC not in SYSTEMS[system].products:
         return params
     return params.model_copy(update={"adapt": params.adapt.model_copy(update={"real_patches": False})})
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from tasks.contracts import TRAIN, Image
 from tasks.diffusion.clean_diffusion import PIXEL_CHANNELS, CleanDenoiser, new_clean_denoiser
 from tasks.diffusion.codec import Codec
-from tasks.diffusion.fitting import CODEC
+from tasks.diffusion.codec_training import CODEC
 from tasks.diffusion.latents import to_tensor
 from tasks.diffusion.schedule import stratified_timesteps, training_target
 from tasks.files.atomic import file_sha256

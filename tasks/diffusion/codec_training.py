@@ -9,23 +9,32 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.random import Generator
 from torch import Tensor
 
-from tasks.contracts import Image
-from tasks.diffusion.codec import FACTOR, Codec
+from tasks.contracts import TRAIN, Image
+from tasks.diffusion.codec import FACTOR, SHIPPED, Codec, load_codec, save_codec
 from tasks.diffusion.latents import to_tensor
+from tasks.files.atomic import file_sha256
+from tasks.files.products import is_made, mark_made
+from tasks.inputs.dataset import Inputs
 from tasks.networks.lpips import shared_lpips
-from tasks.progress import Progress
+from tasks.params import Params, fingerprint
+from tasks.progress import Progress, Report
+from tasks.seeds import derive, numpy_generator, torch_generator
 from tasks.training.loop import Trainer, train
 
 _LATENT_NOISE = 0.03
 """Standard deviation, in those of the latents: the decoder learns to stand what a denoiser leaves over."""
 _LATENT_DECAY = 1e-4
 _PERCEPTUAL_EVERY = 2
+
+CODEC = "codec.safetensors"
+_STATISTICS_IMAGES = 96
 
 
 def random_crop(image: Image, size: int, generator: Generator) -> Image:
@@ -124,3 +133,29 @@ def train_codec(
     losses = train(trainer, progress=progress)
     trainer.finish()
     return losses
+
+
+def fit_codec(inputs: Inputs, params: Params, workdir: Path, device: torch.device, report: Report) -> None:
+    """Fine-tune the shipped codec on the train split's images; a pretrained one is taken as it is."""
+    target = workdir / CODEC
+    made_from = fingerprint(
+        "codec 1", params.codec, params.dataset.seed, params.dataset.threads, inputs.sha256, file_sha256(SHIPPED)
+    )
+    if params.codec.kind == "pretrained" or is_made(target, made_from):
+        return
+    codec = load_codec(params.codec, device=device)
+    images = [image.image for image in inputs.images if image.split == TRAIN]
+    seed = derive(params.dataset.seed, "codec")
+    batches = crop_batches(images, params.codec.crop, params.codec.batch_size, numpy_generator(seed))
+    if params.codec.fine_tune_steps:
+        recipe = CodecRecipe(params.codec.fine_tune_steps, params.codec.learning_rate, params.codec.lpips_weight)
+        progress = lambda done, steps: report("fine-tuning the codec", done, steps)  # noqa: E731
+        train_codec(codec, batches, recipe, torch_generator(seed), progress)
+    some = images[:: max(1, len(images) // _STATISTICS_IMAGES)][:_STATISTICS_IMAGES]
+    codec.normalise_latents(to_tensor(some[i : i + 16], device) for i in range(0, len(some), 16))
+    save_codec(codec, target)
+    mark_made(target, made_from)
+
+
+def load_fitted_codec(params: Params, workdir: Path, device: torch.device) -> Codec:
+    return load_codec(params.codec, workdir / CODEC, device)

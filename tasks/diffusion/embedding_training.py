@@ -14,10 +14,10 @@ from diffusers import DDPMScheduler
 from torch import Tensor
 
 from tasks.contracts import CLEAN, DefectoryError
-from tasks.diffusion import fitting
+from tasks.diffusion import codec_training, text_backbone
 from tasks.diffusion.anomaly_embedding import AnomalyDenoiser
 from tasks.diffusion.codec import Codec
-from tasks.diffusion.pool import DenoiserTrainer, Pool, encode_pool, masked_error
+from tasks.diffusion.pool import DenoiserTrainer, Pool, encode_pool, label_table, masked_error, pool_images
 from tasks.files.atomic import file_sha256
 from tasks.files.products import is_made
 from tasks.inputs.dataset import Inputs
@@ -73,7 +73,7 @@ def _made_from(inputs: Inputs, params: Params, workdir: Path) -> str:
     own, dataset = params.anomalydiffusion, params.dataset
     blocks = [training_of(params), params.codec, params.backbone, params.masks, own.appearance_tokens, own.inpaint]
     sources = [dataset.seed, dataset.threads, params.paint.close_up_cells, inputs.sha256]
-    files = [workdir / name for name in (fitting.CODEC, fitting.BACKBONE, PSEUDO_MASKS)]
+    files = [workdir / name for name in (codec_training.CODEC, text_backbone.BACKBONE, PSEUDO_MASKS)]
     return fingerprint(
         "anomaly embedding 1", *blocks, *sources, *(file_sha256(file) for file in files if file.is_file())
     )
@@ -82,21 +82,21 @@ def _made_from(inputs: Inputs, params: Params, workdir: Path) -> str:
 def _new(
     inputs: Inputs, params: Params, workdir: Path, device: torch.device, seed: int
 ) -> tuple[AnomalyDenoiser, DDPMScheduler, Codec]:
-    backbone, schedule, codec = fitting.load_fitted_backbone(inputs, params, workdir, device)
+    backbone, schedule, codec = text_backbone.load_fitted_backbone(inputs, params, workdir, device)
     own = params.anomalydiffusion
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        denoiser = AnomalyDenoiser(backbone, fitting.label_table(inputs), own.appearance_tokens, own.inpaint)
+        denoiser = AnomalyDenoiser(backbone, label_table(inputs), own.appearance_tokens, own.inpaint)
     return denoiser.to(device), schedule, codec
 
 
 def _defect_pool(codec: Codec, inputs: Inputs, params: Params, workdir: Path, seed: int, report: Report) -> Pool:
-    images = fitting.pool_images(inputs, params, training_of(params), workdir, seed, report)
+    images = pool_images(inputs, params, training_of(params), workdir, seed, report)
     defects = [image for image in images if image.defect_type != CLEAN]
     if not defects:
         raise DefectoryError(
             "anomalydiffusion: the train split has no defect with a mask or a pseudo-mask to learn from; raise "
             "inputs.defect_train_share, or take a system that needs none"
         )
-    table = fitting.label_table(inputs)
+    table = label_table(inputs)
     return encode_pool(codec, defects, table, lambda done, count: report("encoding training images", done, count))

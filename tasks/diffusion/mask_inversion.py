@@ -19,7 +19,7 @@ from diffusers import DDPMScheduler
 from torch import Tensor, nn
 
 from tasks.contracts import Mask, ReferenceMask
-from tasks.diffusion import fitting
+from tasks.diffusion import codec_training
 from tasks.diffusion.codec import FACTOR, Codec
 from tasks.diffusion.denoiser import Condition, Denoiser, LabelTable
 from tasks.diffusion.latents import to_tensor
@@ -92,10 +92,10 @@ def generate_masks(
     references = references_of(inputs, read_references(workdir / PSEUDO_MASKS))
     if not references:
         return []
-    fitting.fit_codec(inputs, params, workdir, device, report)
+    codec_training.fit_codec(inputs, params, workdir, device, report)
     seed = derive(params.dataset.seed, "mask inversion")
     pictures = mask_pictures(references, _PICTURES_PER_TYPE, picture_side(params), numpy_generator(seed))
-    model = new_model(fitting.load_fitted_codec(params, workdir, device), pictures, params, seed)
+    model = new_model(codec_training.load_fitted_codec(params, workdir, device), pictures, params, seed)
     _train(model, pictures, params, workdir, seed, report)
     masks = []
     for label, pair in enumerate(model.table.pairs):

@@ -7,23 +7,32 @@ divides by the whole image's area, which starves small defects).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from diffusers import DDPMScheduler
 from torch import Tensor
 
-from tasks.contracts import Mask
+from tasks.contracts import CLEAN, TRAIN, InputImage, Mask, SampleSpec
 from tasks.diffusion.codec import Codec
+from tasks.diffusion.codec_training import CODEC, load_fitted_codec
 from tasks.diffusion.denoiser import Denoiser, LabelTable, make_condition
 from tasks.diffusion.latents import cells_of, to_tensor
 from tasks.diffusion.schedule import stratified_timesteps, training_target
-from tasks.params import TrainingParams
-from tasks.progress import Progress
-from tasks.training.composites import TrainingImage
-from tasks.training.loop import AveragedTrainer
+from tasks.files.atomic import file_sha256
+from tasks.files.products import is_made
+from tasks.inputs.dataset import Inputs
+from tasks.masks.draw import draw_mask, references_of
+from tasks.masks.pseudo_store import PSEUDO_MASKS, read_references
+from tasks.params import Params, TrainingParams
+from tasks.progress import Progress, Report
+from tasks.seeds import derive, numpy_generator
+from tasks.training.composites import MaskMaker, TrainingImage, training_images
+from tasks.training.loop import AveragedTrainer, train_product
 
 _ENCODE_BATCH = 16
 _MAX_REACH = 2
@@ -130,3 +139,90 @@ class DenoiserTrainer(AveragedTrainer[DenoisingBatch]):
     def error(self, prediction: Tensor, target: Tensor, cells: Tensor) -> Tensor:
         """The loss of predictions (n, channels, h, w) whose cells to be painted are 1 in (n, 1, h, w); a scalar."""
         return weighted_error(prediction, target, cells, self.params.inside_weight)
+
+
+def label_table(inputs: Inputs) -> LabelTable:
+    return LabelTable.of((image.category, image.defect_type) for image in inputs.images if image.split == TRAIN)
+
+
+def pool_sources(inputs: Inputs, params: Params, workdir: Path) -> list[Any]:
+    """What a pool of encoded training images is made from."""
+    files = [str(file_sha256(path)) for path in (workdir / CODEC, workdir / PSEUDO_MASKS) if path.is_file()]
+    masks = [params.masks.model_dump(mode="json"), params.codec.model_dump(mode="json")]
+    return [params.dataset.seed, params.dataset.threads, inputs.sha256, masks, params.paint.close_up_cells, *files]
+
+
+def fit_on_pool(
+    inputs: Inputs,
+    params: Params,
+    training: TrainingParams,
+    target: Path,
+    made_from: str,
+    seed: int,
+    new: Callable[[Codec, LabelTable], tuple[Denoiser, DDPMScheduler]],
+    device: torch.device,
+    report: Report,
+) -> None:
+    """Train a new denoiser on a pool of images into `target`; goes on from a checkpoint of the same fingerprint."""
+    if is_made(target, made_from):
+        return
+    codec, table = load_fitted_codec(params, target.parent, device), label_table(inputs)
+    denoiser, schedule = new(codec, table)
+    images = pool_images(inputs, params, training, target.parent, seed, report)
+    pool = encode_pool(codec, images, table, lambda done, count: report("encoding training images", done, count))
+    trainer = DenoiserTrainer(denoiser.to(device), schedule, pool, training, seed)
+    train_product(trainer, target, made_from, f"training the {target.stem}", report, denoiser.trained_state)
+
+
+class PoolParams(Protocol):
+    """What a pool of training images reads of a block of params."""
+
+    @property
+    def pool_size(self) -> int: ...
+    @property
+    def composite_share(self) -> float: ...
+
+
+def pool_images(
+    inputs: Inputs, params: Params, training: PoolParams, workdir: Path, seed: int, report: Report
+) -> list[TrainingImage]:
+    """`training.pool_size` training images, in equal parts from all categories."""
+    pseudo = {made.reference_id: made.mask for made in read_references(workdir / PSEUDO_MASKS)}
+    make_mask = _mask_maker(inputs, params, workdir)
+    share = training.pool_size // len(inputs.categories)
+    images: list[TrainingImage] = []
+    for number, category in enumerate(inputs.categories):
+        report("composing training images", number, len(inputs.categories))
+        images += training_images(
+            inputs.clean(category, TRAIN),
+            [made for defect in inputs.defects(category, TRAIN) if (made := _supervised(defect, pseudo))],
+            share,
+            training.composite_share,
+            params.paint.close_up_cells,
+            params.masks,
+            make_mask,
+            numpy_generator(derive(seed, f"pool {category}")),
+        )
+    return images
+
+
+def _supervised(defect: InputImage, pseudo: dict[str, Mask]) -> TrainingImage | None:
+    """A defect with its mask or its pseudo-mask; None without either, or with an empty one."""
+    mask = defect.mask if defect.mask is not None else pseudo.get(defect.image_id)
+    if mask is None or not mask.any():
+        return None
+    return TrainingImage(defect.image, mask, defect.foreground, defect.category, defect.defect_type)
+
+
+def _mask_maker(inputs: Inputs, params: Params, workdir: Path) -> MaskMaker:
+    """Masks for clean training images, of the kinds that samples will have."""
+    references = references_of(inputs, read_references(workdir / PSEUDO_MASKS))
+    sources = sorted(params.masks.sources)
+    shares = np.array([params.masks.sources[name] for name in sources])
+
+    def make(clean: InputImage, seed: int) -> Mask:
+        source = str(numpy_generator(seed).choice(sources, p=shares / shares.sum()))
+        spec = SampleSpec("training", "", clean.category, CLEAN, 0, clean.image_id, source, 0.0, seed)
+        return draw_mask(spec, clean, references, params.masks).mask
+
+    return make

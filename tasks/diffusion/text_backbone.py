@@ -15,18 +15,26 @@ import re
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from diffusers import DDPMScheduler, UNet2DConditionModel
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tasks.diffusion.denoiser import Condition, Denoiser, LabelTable
+from tasks.diffusion.codec import Codec
+from tasks.diffusion.codec_training import load_fitted_codec
+from tasks.diffusion.denoiser import Condition, Denoiser, LabelTable, build_embedded
+from tasks.diffusion.pool import fit_on_pool, label_table, pool_sources
 from tasks.diffusion.pretrained import PretrainedText, load_part, prompt_of
-from tasks.diffusion.schedule import own_schedule, training_schedule
+from tasks.diffusion.schedule import load_backbone, own_schedule, training_schedule
+from tasks.inputs.dataset import Inputs
 from tasks.networks.device import moved
-from tasks.params import BackboneParams
+from tasks.params import BackboneParams, Params, fingerprint
+from tasks.progress import Report
+from tasks.seeds import derive
 from tasks.training.closeup import CELL
+from tasks.training.loop import load_product
 
 _KEY = "backbone.path"
 _HEAD_WIDTH = 32
@@ -34,6 +42,10 @@ _HEAD_WIDTH = 32
 WIDTH = 64
 _PADDING, _START = 0, 1
 _LEAST_TOKENS = 8
+
+DENOISER = "denoiser.safetensors"
+
+BACKBONE = "backbone.safetensors"
 
 
 @dataclass(frozen=True)
@@ -200,3 +212,53 @@ class WordEncoder(nn.Module):
         """The tokens that stand for the words of `word`, where they are known and in the prompt."""
         wanted = set(words_of(word))
         return [number + 1 for number, known in enumerate(self.known(prompt)) if known in wanted]
+
+
+def fit_denoiser(inputs: Inputs, params: Params, workdir: Path, device: torch.device, report: Report) -> None:
+    """Train AdaBLDM's denoiser on composites, real defects and clean images."""
+    seed = derive(params.dataset.seed, "denoiser")
+    made_from = fingerprint("denoiser 2", params.denoiser, params.paint.prompt, pool_sources(inputs, params, workdir))
+
+    def new(codec: Codec, table: LabelTable) -> tuple[Denoiser, DDPMScheduler]:
+        return _new_denoiser(codec, table, params, seed)
+
+    fit_on_pool(inputs, params, params.denoiser, workdir / DENOISER, made_from, seed, new, device, report)
+
+
+def fit_backbone(inputs: Inputs, params: Params, workdir: Path, device: torch.device, report: Report) -> None:
+    """Train the embedded text backbone on the same images; a pretrained one is taken as it is."""
+    if params.backbone.kind == "pretrained":
+        return
+    seed = derive(params.dataset.seed, "backbone")
+    made_from = fingerprint("backbone 1", params.backbone, pool_sources(inputs, params, workdir))
+
+    def new(codec: Codec, table: LabelTable) -> tuple[Denoiser, DDPMScheduler]:
+        return new_backbone(params.backbone, codec.latent_channels, table, seed)
+
+    fit_on_pool(inputs, params, params.backbone, workdir / BACKBONE, made_from, seed, new, device, report)
+
+
+def _new_denoiser(codec: Codec, table: LabelTable, params: Params, seed: int) -> tuple[Denoiser, DDPMScheduler]:
+    if params.denoiser.kind == "pretrained":
+        return load_backbone(params.denoiser.path, table, params.paint.prompt, seed)
+    return build_embedded(params.denoiser, codec.latent_channels, len(table), seed), training_schedule()
+
+
+def load_fitted_denoiser(
+    codec: Codec, table: LabelTable, params: Params, workdir: Path, device: torch.device
+) -> tuple[Denoiser, DDPMScheduler]:
+    """The trained denoiser and its schedule. Raises DefectoryError where `train` has not finished."""
+    denoiser, schedule = _new_denoiser(codec, table, params, seed=0)
+    load_product(denoiser, workdir / DENOISER)
+    return denoiser.to(device), schedule
+
+
+def load_fitted_backbone(
+    inputs: Inputs, params: Params, workdir: Path, device: torch.device
+) -> tuple[TextBackbone, DDPMScheduler, Codec]:
+    """The text backbone, its schedule and the codec. Raises DefectoryError where `train` has not finished."""
+    codec = load_fitted_codec(params, workdir, device)
+    backbone, schedule = new_backbone(params.backbone, codec.latent_channels, label_table(inputs), seed=0)
+    if params.backbone.kind == "embedded":
+        load_product(backbone, workdir / BACKBONE)
+    return backbone.requires_grad_(False).eval().to(device), schedule, codec

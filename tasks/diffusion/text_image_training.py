@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from tasks.diffusion.denoiser import LabelTable
-from tasks.diffusion.fitting import label_table, pool_images
 from tasks.diffusion.latents import to_tensor
+from tasks.diffusion.pool import label_table, pool_images
 from tasks.diffusion.pretrained import prompt_of
 from tasks.diffusion.text_image import EmbeddedTextImage, PretrainedTextImage, TextImage, pooled_features
 from tasks.files.atomic import file_sha256

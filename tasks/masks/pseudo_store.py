@@ -10,14 +10,21 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks.contracts import Image, InputImage, Mask, ReferenceMask
+from tasks.contracts import TRAIN, Image, InputImage, Mask, ReferenceMask
 from tasks.files.atomic import replacing
 from tasks.files.pictures import decode_image, decode_mask, encode_image, encode_mask
-from tasks.masks.pseudo import Plane
+from tasks.files.products import is_made, mark_made
+from tasks.inputs.dataset import Inputs
+from tasks.masks.pseudo import Plane, pseudo_masks
+from tasks.params import Params, fingerprint
+from tasks.progress import Report
 
 PSEUDO_MASKS = "pseudo_masks.parquet"
 _BRIGHTEST = 8.0
 """The anomaly that is drawn white."""
+_SPECK_SHARE = 0.0006
+"""Of the image: smaller pseudo-masks are taken for noise."""
+_CLEAN_FOR_PSEUDO = 400
 
 
 @dataclass(frozen=True)
@@ -90,3 +97,28 @@ def read_references(path: Path) -> list[ReferenceMask]:
 def _picture(anomaly: Plane) -> Image:
     grey = np.clip(anomaly / _BRIGHTEST, 0, 1) * 255
     return np.repeat(grey.astype(np.uint8)[..., None], 3, axis=2)
+
+
+def fit_pseudo_masks(inputs: Inputs, params: Params, workdir: Path, report: Report) -> None:
+    """Pseudo-masks for the train split's defects that have an image label only; none where all have masks."""
+    target = workdir / PSEUDO_MASKS
+    made_from = fingerprint("pseudo 1", params.masks, inputs.sha256)
+    if is_made(target, made_from):
+        return
+    rows: list[PseudoMask] = []
+    for category in inputs.categories:
+        defects = [defect for defect in inputs.defects(category, TRAIN) if defect.mask is None]
+        cleans = inputs.clean(category, TRAIN)
+        if not defects:
+            continue
+        found = pseudo_masks(
+            [(defect.image, defect.foreground) for defect in defects],
+            [(clean.image, clean.foreground) for clean in cleans[:: max(1, len(cleans) // _CLEAN_FOR_PSEUDO)]],
+            params.masks.pseudo_quantile,
+            params.masks.pseudo_polarity,
+            _SPECK_SHARE,
+            lambda done, count, name=category: report(f"pseudo-masks of {name}", done, count),  # type: ignore[misc]
+        )
+        rows += [PseudoMask(d, anomaly, mask) for d, (anomaly, mask) in zip(defects, found, strict=True)]
+    write_pseudo_masks(target, rows)
+    mark_made(target, made_from)

@@ -16,13 +16,14 @@ from diffusers import DDPMScheduler
 from torch import Tensor
 
 from tasks.contracts import CLEAN, Place
-from tasks.diffusion import fitting
+from tasks.diffusion import codec_training, pool, text_backbone
 from tasks.diffusion.codec import Codec
 from tasks.diffusion.denoiser import Denoiser, LabelTable
 from tasks.diffusion.latents import mask_tensor, to_tensor
 from tasks.diffusion.pretrained import prompt_of
 from tasks.diffusion.sampler import Edit, paint_latents
 from tasks.inputs.dataset import Inputs
+from tasks.masks import pseudo_store
 from tasks.masks.trimap import trimap
 from tasks.networks.device import moved
 from tasks.params import Params
@@ -41,15 +42,15 @@ class Model:
 
 def fit(inputs: Inputs, params: Params, workdir: Path, device: torch.device, report: Report) -> None:
     """Fine-tune the codec on the train split, make pseudo-masks where labels are per image, train the denoiser."""
-    fitting.fit_codec(inputs, params, workdir, device, report)
-    fitting.fit_pseudo_masks(inputs, params, workdir, report)
-    fitting.fit_denoiser(inputs, params, workdir, device, report)
+    codec_training.fit_codec(inputs, params, workdir, device, report)
+    pseudo_store.fit_pseudo_masks(inputs, params, workdir, report)
+    text_backbone.fit_denoiser(inputs, params, workdir, device, report)
 
 
 def load(inputs: Inputs, params: Params, workdir: Path, device: torch.device) -> Model:
-    codec = fitting.load_fitted_codec(params, workdir, device)
-    table = fitting.label_table(inputs)
-    denoiser, schedule = fitting.load_fitted_denoiser(codec, table, params, workdir, device)
+    codec = codec_training.load_fitted_codec(params, workdir, device)
+    table = pool.label_table(inputs)
+    denoiser, schedule = text_backbone.load_fitted_denoiser(codec, table, params, workdir, device)
     return Model(codec, denoiser, schedule, table)
 
 

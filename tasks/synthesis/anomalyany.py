@@ -19,7 +19,7 @@ from diffusers import DDPMScheduler
 from torch import Tensor
 
 from tasks.contracts import CLEAN, Place
-from tasks.diffusion import fitting
+from tasks.diffusion import codec_training, text_backbone
 from tasks.diffusion.attention_guidance import words_in
 from tasks.diffusion.codec import Codec
 from tasks.diffusion.guided_edit import Edit, GuidedPainter
@@ -30,6 +30,7 @@ from tasks.diffusion.text_backbone import Hole, TextBackbone
 from tasks.diffusion.text_image import TextImage
 from tasks.diffusion.text_image_training import fit_text_image, load_text_image
 from tasks.inputs.dataset import Inputs
+from tasks.masks import pseudo_store
 from tasks.networks.device import moved
 from tasks.params import Params
 from tasks.progress import Report
@@ -50,16 +51,16 @@ class Model:
 def fit(inputs: Inputs, params: Params, workdir: Path, device: torch.device, report: Report) -> None:
     """Write down the descriptions, and train what of codec, backbone and text-image model is not pretrained."""
     descriptions = fit_descriptions(inputs, params.anomalyany.descriptions, workdir)
-    fitting.fit_codec(inputs, params, workdir, device, report)
-    fitting.fit_pseudo_masks(inputs, params, workdir, report)
-    fitting.fit_backbone(inputs, params, workdir, device, report)
+    codec_training.fit_codec(inputs, params, workdir, device, report)
+    pseudo_store.fit_pseudo_masks(inputs, params, workdir, report)
+    text_backbone.fit_backbone(inputs, params, workdir, device, report)
     fit_text_image(inputs, params, descriptions, workdir, device, report)
 
 
 def load(inputs: Inputs, params: Params, workdir: Path, device: torch.device) -> Model:
     """Raises DefectoryError, too, for a defect type whose name the backbone does not know."""
     descriptions = load_descriptions(workdir)
-    backbone, schedule, codec = fitting.load_fitted_backbone(inputs, params, workdir, device)
+    backbone, schedule, codec = text_backbone.load_fitted_backbone(inputs, params, workdir, device)
     types = [(category, kind) for category, kinds in descriptions.items() for kind in kinds if kind != CLEAN]
     words_in(backbone, [prompt_of(params.backbone.prompt, *pair) for pair in types], [_name(kind) for _, kind in types])
     text_image = load_text_image(inputs, params, descriptions, workdir, device)

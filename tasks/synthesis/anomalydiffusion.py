@@ -16,7 +16,7 @@ import torch
 from diffusers import DDPMScheduler
 
 from tasks.contracts import CLEAN, Place
-from tasks.diffusion import fitting
+from tasks.diffusion import codec_training, pool, text_backbone
 from tasks.diffusion.anomaly_embedding import AnomalyDenoiser
 from tasks.diffusion.blended_sampling import Scene, paint_blended
 from tasks.diffusion.codec import Codec
@@ -25,6 +25,7 @@ from tasks.diffusion.embedding_training import fit_embedding, load_embedding
 from tasks.diffusion.latents import mask_tensor, to_tensor
 from tasks.diffusion.pretrained import prompt_of
 from tasks.inputs.dataset import Inputs
+from tasks.masks import pseudo_store
 from tasks.networks.device import moved
 from tasks.params import Params
 from tasks.progress import Report
@@ -42,15 +43,15 @@ class Model:
 
 def fit(inputs: Inputs, params: Params, workdir: Path, device: torch.device, report: Report) -> None:
     """Make what is not there yet: codec, pseudo-masks where labels are per image, backbone; then the embedding."""
-    fitting.fit_codec(inputs, params, workdir, device, report)
-    fitting.fit_pseudo_masks(inputs, params, workdir, report)
-    fitting.fit_backbone(inputs, params, workdir, device, report)
+    codec_training.fit_codec(inputs, params, workdir, device, report)
+    pseudo_store.fit_pseudo_masks(inputs, params, workdir, report)
+    text_backbone.fit_backbone(inputs, params, workdir, device, report)
     fit_embedding(inputs, params, workdir, device, report)
 
 
 def load(inputs: Inputs, params: Params, workdir: Path, device: torch.device) -> Model:
     denoiser, schedule, codec = load_embedding(inputs, params, workdir, device)
-    return Model(codec, denoiser, schedule, fitting.label_table(inputs))
+    return Model(codec, denoiser, schedule, pool.label_table(inputs))
 
 
 def paint(model: Model, places: Sequence[Place], params: Params) -> Painted:

@@ -21,8 +21,8 @@ from scipy import ndimage
 from skimage.transform import warp
 
 from tasks.contracts import TRAIN, DefectoryError, Image, InputImage, Mask, Place, ReferenceMask
-from tasks.diffusion import fitting
 from tasks.inputs.dataset import Inputs
+from tasks.masks import pseudo_store
 from tasks.masks.draw import references_of
 from tasks.masks.pseudo_store import PSEUDO_MASKS, read_references
 from tasks.params import Params
@@ -64,7 +64,7 @@ def fit(inputs: Inputs, params: Params, workdir: Path, device: torch.device, rep
                 f"paint.systems: crop_paste pastes real defects, and category {category} has none in its train split; "
                 "give it some, or give crop_paste no share"
             )
-    fitting.fit_pseudo_masks(inputs, params, workdir, report)
+    pseudo_store.fit_pseudo_masks(inputs, params, workdir, report)
 
 
 def load(inputs: Inputs, params: Params, workdir: Path, device: torch.device) -> Model:

@@ -18,7 +18,7 @@ from diffusers import DDPMScheduler
 from torch import Tensor
 
 from tasks.contracts import CLEAN, DefectoryError, Place
-from tasks.diffusion import fitting
+from tasks.diffusion import codec_training, text_backbone
 from tasks.diffusion.codec import Codec, decode_plain
 from tasks.diffusion.defect_fill import DefectFillTrainer
 from tasks.diffusion.denoiser import LabelTable
@@ -26,13 +26,14 @@ from tasks.diffusion.hole_sampler import Draw, Filling, fill
 from tasks.diffusion.latents import mask_tensor, to_tensor
 from tasks.diffusion.low_fidelity import LOOKS_NAMES, Looks, distances_inside, select
 from tasks.diffusion.low_rank import LowRankBackbone
-from tasks.diffusion.pool import Pool, encode_pool
+from tasks.diffusion.pool import Pool, encode_pool, label_table, pool_images
 from tasks.diffusion.pretrained import prompt_of
 from tasks.diffusion.schedule import sampling_schedule
 from tasks.files.atomic import file_sha256
 from tasks.files.products import is_made
 from tasks.files.tensors import read_safetensors
 from tasks.inputs.dataset import Inputs
+from tasks.masks import pseudo_store
 from tasks.masks.pseudo_store import PSEUDO_MASKS
 from tasks.networks.device import moved
 from tasks.params import Params, fingerprint
@@ -59,14 +60,14 @@ class Model:
 
 def fit(inputs: Inputs, params: Params, workdir: Path, device: torch.device, report: Report) -> None:
     """Fit codec, pseudo-masks and backbone, then train one set of adapters and a token for each label."""
-    fitting.fit_codec(inputs, params, workdir, device, report)
-    fitting.fit_pseudo_masks(inputs, params, workdir, report)
-    fitting.fit_backbone(inputs, params, workdir, device, report)
+    codec_training.fit_codec(inputs, params, workdir, device, report)
+    pseudo_store.fit_pseudo_masks(inputs, params, workdir, report)
+    text_backbone.fit_backbone(inputs, params, workdir, device, report)
     target, made_from = workdir / ADAPTERS, _made_from(inputs, params, workdir)
     if is_made(target, made_from):
         return
     network, schedule, codec = _untrained(inputs, params, workdir, device)
-    table = fitting.label_table(inputs)
+    table = label_table(inputs)
     defective = torch.tensor([defect_type != CLEAN for _, defect_type in table.pairs])
     pool = _pool(inputs, params, workdir, codec, report)
     trainer = DefectFillTrainer(network, schedule, pool, params.inpaint_lora.training, defective, _seed(params))
@@ -87,7 +88,7 @@ def load(inputs: Inputs, params: Params, workdir: Path, device: torch.device) ->
     network.fuse()
     cuts = crop_paste.load(inputs, params, workdir, device)
     looks = moved(Looks.from_state(weights), device)
-    return Model(codec, network, schedule, fitting.label_table(inputs), looks, cuts)
+    return Model(codec, network, schedule, label_table(inputs), looks, cuts)
 
 
 def paint(model: Model, places: Sequence[Place], params: Params) -> Painted:
@@ -159,16 +160,16 @@ def draw_of(model: Model, places: Sequence[Place], filling: Filling, number: int
 def _untrained(
     inputs: Inputs, params: Params, workdir: Path, device: torch.device
 ) -> tuple[LowRankBackbone, DDPMScheduler, Codec]:
-    backbone, schedule, codec = fitting.load_fitted_backbone(inputs, params, workdir, device)
+    backbone, schedule, codec = text_backbone.load_fitted_backbone(inputs, params, workdir, device)
     training = params.inpaint_lora.training
-    table = fitting.label_table(inputs)
+    table = label_table(inputs)
     network = LowRankBackbone(backbone, table, training.rank, training.convolutions, _seed(params))
     return network.to(device), schedule, codec
 
 
 def _pool(inputs: Inputs, params: Params, workdir: Path, codec: Codec, report: Report) -> Pool:
-    images = fitting.pool_images(inputs, params, params.inpaint_lora.training, workdir, _seed(params), report)
-    table = fitting.label_table(inputs)
+    images = pool_images(inputs, params, params.inpaint_lora.training, workdir, _seed(params), report)
+    table = label_table(inputs)
     return encode_pool(codec, images, table, lambda done, count: report("encoding training images", done, count))
 
 
@@ -177,7 +178,7 @@ def _seed(params: Params) -> int:
 
 
 def _made_from(inputs: Inputs, params: Params, workdir: Path) -> str:
-    names = (fitting.CODEC, fitting.BACKBONE, PSEUDO_MASKS)
+    names = (codec_training.CODEC, text_backbone.BACKBONE, PSEUDO_MASKS)
     files = {name: file_sha256(workdir / name) for name in names if (workdir / name).is_file()}
     dataset = [params.dataset.seed, params.dataset.threads, inputs.sha256, params.paint.close_up_cells]
     return fingerprint(

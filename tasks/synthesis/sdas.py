@@ -21,7 +21,7 @@ from diffusers import DDPMScheduler
 from torch import Tensor
 
 from tasks.contracts import Place
-from tasks.diffusion import fitting
+from tasks.diffusion import codec_training
 from tasks.diffusion.clean_diffusion import CleanDenoiser
 from tasks.diffusion.clean_training import fit_clean_diffusion, load_clean_diffusion, to_space
 from tasks.diffusion.codec import Codec
@@ -55,7 +55,7 @@ def in_pixels(params: Params) -> bool:
 def fit(inputs: Inputs, params: Params, workdir: Path, device: torch.device, report: Report) -> None:
     """Fine-tune the codec, where there is one, and train the diffusion model, both on the train split."""
     if not in_pixels(params):
-        fitting.fit_codec(inputs, params, workdir, device, report)
+        codec_training.fit_codec(inputs, params, workdir, device, report)
     fit_clean_diffusion(inputs, params, _codec(params, workdir, device), workdir, device, report)
 
 
@@ -66,7 +66,7 @@ def load(inputs: Inputs, params: Params, workdir: Path, device: torch.device) ->
 
 
 def _codec(params: Params, workdir: Path, device: torch.device) -> Codec | None:
-    return None if in_pixels(params) else fitting.load_fitted_codec(params, workdir, device)
+    return None if in_pixels(params) else codec_training.load_fitted_codec(params, workdir, device)
 
 
 def paint(model: Model, places: Sequence[Place], params: Params) -> Painted:

@@ -17,10 +17,11 @@ import torch
 from torch import Tensor
 
 from tasks.contracts import CLEAN, Image, Mask, Place
-from tasks.diffusion import fitting
+from tasks.diffusion import pool
 from tasks.diffusion.denoiser import LabelTable
 from tasks.diffusion.latents import mask_tensor, to_images, to_tensor
 from tasks.inputs.dataset import Inputs
+from tasks.masks import pseudo_store
 from tasks.networks.device import device_of
 from tasks.params import Params
 from tasks.params.systems import VQTransformerParams
@@ -46,12 +47,12 @@ class Model:
 def fit(inputs: Inputs, params: Params, workdir: Path, device: torch.device, report: Report) -> None:
     """Train the codebook, make pseudo-masks where labels are per image, train the prior."""
     fit_image_codec(inputs, params, workdir, device, report)
-    fitting.fit_pseudo_masks(inputs, params, workdir, report)
+    pseudo_store.fit_pseudo_masks(inputs, params, workdir, report)
     fit_prior(inputs, params, workdir, device, report)
 
 
 def load(inputs: Inputs, params: Params, workdir: Path, device: torch.device) -> Model:
-    codec, table = load_fitted_image_codec(params, workdir, device), fitting.label_table(inputs)
+    codec, table = load_fitted_image_codec(params, workdir, device), pool.label_table(inputs)
     prior = load_fitted_prior(codec, table, params, workdir)
     return Model(codec, prior, table, params.dataset.image_size // codec.factor)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from tasks.contracts import CLEAN, TRAIN, Image
-from tasks.diffusion import fitting
+from tasks.diffusion import codec_training, pool
 from tasks.diffusion.denoiser import LabelTable
 from tasks.files.atomic import file_sha256
 from tasks.files.products import is_made
@@ -34,13 +34,13 @@ def fit_image_codec(inputs: Inputs, params: Params, workdir: Path, device: torch
     target, block = workdir / IMAGE_CODEC, params.vq_transformer.codec
     if block.kind == "pretrained":
         return
-    fitting.fit_codec(inputs, params, workdir, device, report)
-    sources = [file_sha256(path) for path in (workdir / fitting.CODEC,) if path.is_file()]
+    codec_training.fit_codec(inputs, params, workdir, device, report)
+    sources = [file_sha256(path) for path in (workdir / codec_training.CODEC,) if path.is_file()]
     made_from = fingerprint("vq codec 1", block, params.codec, dataset_of(inputs, params), sources)
     if is_made(target, made_from):
         return
     seed = derive(params.dataset.seed, "vq codec")
-    codec = EmbeddedImageCodec(fitting.load_fitted_codec(params, workdir, device), block.codebook_size)
+    codec = EmbeddedImageCodec(codec_training.load_fitted_codec(params, workdir, device), block.codebook_size)
     training = VQGANTraining(codec, _half_defective(inputs), block, seed)
     train_product(training, target, made_from, "training the codebook", report, codec.state_dict)
 
@@ -58,7 +58,7 @@ def load_fitted_image_codec(params: Params, workdir: Path, device: torch.device)
     block = params.vq_transformer.codec
     if block.kind == "pretrained":
         return load_pretrained(block.path, device)
-    codec = fitting.load_fitted_codec(params, workdir, device)
+    codec = codec_training.load_fitted_codec(params, workdir, device)
     return load_embedded(codec, block.codebook_size, workdir / IMAGE_CODEC)
 
 
@@ -77,7 +77,7 @@ def fit_prior(inputs: Inputs, params: Params, workdir: Path, device: torch.devic
     )
     if is_made(target, made_from):
         return
-    seed, table = derive(params.dataset.seed, "vq prior"), fitting.label_table(inputs)
+    seed, table = derive(params.dataset.seed, "vq prior"), pool.label_table(inputs)
     codec = load_fitted_image_codec(params, workdir, device)
     grids = _grids(inputs, params, workdir, codec, table, seed, report)
     seed_torch(seed)
@@ -103,7 +103,7 @@ def _grids(
     inputs: Inputs, params: Params, workdir: Path, codec: ImageCodec, table: LabelTable, seed: int, report: Report
 ) -> Grids:
     block = params.vq_transformer.prior
-    augmented = fitting.pool_images(inputs, params, block, workdir, seed, report)
+    augmented = pool.pool_images(inputs, params, block, workdir, seed, report)
     cleans = [image for category in inputs.categories for image in inputs.clean(category, TRAIN)]
     whole = [TrainingImage(c.image, c.foreground & False, c.foreground, c.category, CLEAN) for c in cleans]
     return encode_grids(codec, augmented, whole, table, lambda done, n: report("encoding training images", done, n))

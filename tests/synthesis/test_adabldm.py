@@ -13,11 +13,12 @@ from scipy import ndimage
 from torch import nn
 
 from tasks.contracts import CLEAN, TEST, TRAIN, DefectoryError, DrawnMask, Image, InputImage, Place
-from tasks.diffusion import fitting
+from tasks.diffusion import pool as pool_module
+from tasks.diffusion.codec_training import CODEC
 from tasks.diffusion.denoiser import PretrainedDenoiser
-from tasks.diffusion.fitting import CODEC, DENOISER
 from tasks.diffusion.pool import Pool
 from tasks.diffusion.schedule import training_schedule
+from tasks.diffusion.text_backbone import DENOISER
 from tasks.files.atomic import file_sha256
 from tasks.inputs.dataset import Inputs
 from tasks.masks.pseudo_store import PSEUDO_MASKS, read_pseudo_masks
@@ -212,7 +213,7 @@ def test_a_stable_diffusion_backbone_is_fitted_and_painted_on_its_own_noise_sche
     params = pretrained_params(folder)
     trimaps = torch.ones(4, 1, SIZE * 4, SIZE * 4, dtype=torch.uint8)
     pool = Pool(torch.full((4, 4, SIZE // 2, SIZE // 2), 4.0).half(), trimaps, torch.zeros(4).long())
-    monkeypatch.setattr(fitting, "encode_pool", lambda *arguments: pool)
+    monkeypatch.setattr(pool_module, "encode_pool", lambda *arguments: pool)
     means: list[torch.Tensor] = []
     timesteps: list[torch.Tensor] = []
 

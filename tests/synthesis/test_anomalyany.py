@@ -11,8 +11,9 @@ import yaml
 from scipy import ndimage
 
 from tasks.contracts import CLEAN, TEST, TRAIN, DefectoryError, DrawnMask, InputImage, Place, SampleSpec
-from tasks.diffusion.fitting import BACKBONE, label_table
 from tasks.diffusion.latents import to_tensor
+from tasks.diffusion.pool import label_table
+from tasks.diffusion.text_backbone import BACKBONE
 from tasks.diffusion.text_image_training import TEXT_IMAGE, load_text_image
 from tasks.files.atomic import file_sha256
 from tasks.fitted import fitted_sha256, mark_fitted

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from scipy import ndimage
 
 from tasks.contracts import CLEAN, TEST, TRAIN, DefectoryError, DrawnMask, InputImage, Place, SampleSpec
-from tasks.diffusion import fitting
+from tasks.diffusion import codec_training, text_backbone
 from tasks.diffusion.codec import decode_plain
 from tasks.diffusion.hole_sampler import fill
 from tasks.diffusion.latents import cells_of, mask_tensor, to_tensor
@@ -21,6 +21,7 @@ from tasks.diffusion.low_fidelity import distances_inside
 from tasks.diffusion.schedule import sampling_schedule
 from tasks.files.atomic import file_sha256
 from tasks.inputs.dataset import Inputs
+from tasks.masks import pseudo_store
 from tasks.networks.device import HOST
 from tasks.params import Params
 from tasks.progress import silent
@@ -174,10 +175,10 @@ def test_the_defects_type_is_told(model: inpaint_lora.Model, inputs: Inputs) -> 
 
 
 def test_the_backbone_stays_as_it_was_fitted(fitted: Path, inputs: Inputs, tmp_path: Path) -> None:
-    fitting.fit_codec(inputs, params_with(), tmp_path, HOST, silent)
-    fitting.fit_pseudo_masks(inputs, params_with(), tmp_path, silent)
-    fitting.fit_backbone(inputs, params_with(), tmp_path, HOST, silent)
-    assert file_sha256(tmp_path / fitting.BACKBONE) == file_sha256(fitted / fitting.BACKBONE)
+    codec_training.fit_codec(inputs, params_with(), tmp_path, HOST, silent)
+    pseudo_store.fit_pseudo_masks(inputs, params_with(), tmp_path, silent)
+    text_backbone.fit_backbone(inputs, params_with(), tmp_path, HOST, silent)
+    assert file_sha256(tmp_path / text_backbone.BACKBONE) == file_sha256(fitted / text_backbone.BACKBONE)
     saved = load_file(fitted / inpaint_lora.ADAPTERS)
     assert all("lora_" in name or name in ("learned", "looks.mean", "looks.spread") for name in saved)
 
