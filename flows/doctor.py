@@ -17,14 +17,13 @@ from flows.policy import device
 from flows.repository import has_identity
 from flows.terminal import size
 from tasks.contracts import DefectoryError
-from tasks.fitted import used_systems
 from tasks.inputs.readers import list_source
 from tasks.networks.classifiers import load_classifier
 from tasks.networks.device import describe_device
 from tasks.networks.weights import alexnet_lpips_weights
 from tasks.params import load_params
 from tasks.remotes import remote_of
-from tasks.synthesis import system_named
+from tasks.synthesis import system_named, used_systems
 from tasks.workspace import Workspace
 
 _SPARE_BYTES = 1_000_000_000

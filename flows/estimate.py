@@ -8,10 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from flows.overview import Overview
-from tasks.fitted import used_systems
 from tasks.params import Params
 from tasks.plan import shares_of
-from tasks.synthesis import entry_of
+from tasks.synthesis import entry_of, used_systems
 from tasks.workspace import Workspace
 
 _REFERENCE_PIXELS = 256 * 256

@@ -34,11 +34,11 @@ from flows.terminal import output, progress, size
 from flows.train import train
 from tasks.candidates.exchange import collect_shard, delivered, run_name, share_kit
 from tasks.contracts import DefectoryError, ShardPlan
-from tasks.fitted import fitted_sha256
 from tasks.inputs.dataset import read_inputs
 from tasks.params import load_params
 from tasks.plan import Part, plan_shards
 from tasks.store.s3 import Store, UnreachableStoreError
+from tasks.synthesis.fitted import fitted_sha256
 from tasks.workspace import PARAMS, ROOT, Workspace
 
 

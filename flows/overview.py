@@ -15,11 +15,11 @@ from flows.generate import is_finished
 from tasks.candidates.files import shard_files
 from tasks.candidates.read import read_marker
 from tasks.contracts import DefectoryError, ShardPlan
-from tasks.fitted import fitted_sha256
 from tasks.inputs.dataset import Inputs, read_inputs
 from tasks.inputs.readers import list_source
 from tasks.params import Params
 from tasks.plan import plan_shards
+from tasks.synthesis.fitted import fitted_sha256
 from tasks.workspace import Workspace
 
 

@@ -12,11 +12,11 @@ from flows.policy import station
 from flows.stage import run_stage
 from flows.timing import record_wall
 from tasks.contracts import ShardPlan
-from tasks.fitted import fitted_sha256
 from tasks.inputs.dataset import Inputs, read_inputs
 from tasks.params import Params, load_params
 from tasks.plan import plan_shards
 from tasks.release import ReleaseReport, build_release
+from tasks.synthesis.fitted import fitted_sha256
 from tasks.workspace import PARAMS, ROOT, Workspace
 
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from flows.repository import RESOLVED
 from flows.terminal import run_to_status
-from tasks.fitted import used_systems
 from tasks.inputs.readers import sources_sha256
 from tasks.params import CODE_VERSION, load_params
+from tasks.synthesis import used_systems
 
 
 def resolve(params: Path, out: Path) -> None:

@@ -14,9 +14,8 @@ from pathlib import Path
 
 from flows.server import prefect_server
 from flows.terminal import run_to_status
-from tasks.fitted import used_systems
 from tasks.params import Params, load_params
-from tasks.synthesis import system_named
+from tasks.synthesis import system_named, used_systems
 from tasks.workspace import PARAMS, ROOT
 
 Stage = Callable[[Path, Path], object]

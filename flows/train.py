@@ -15,7 +15,7 @@ from flows.timing import record_wall
 from tasks.inputs.dataset import read_inputs
 from tasks.networks.arithmetic import fix_arithmetic
 from tasks.params import Params, load_params
-from tasks.synthesis.portfolio import fit_systems
+from tasks.synthesis.fitted import fit_systems
 from tasks.workspace import PARAMS, ROOT, Workspace
 
 

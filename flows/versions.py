@@ -12,10 +12,10 @@ from flows.server import prefect_server
 from flows.terminal import output, size
 from tasks.candidates.verify import verify_shards
 from tasks.contracts import DefectoryError
-from tasks.fitted import fitted_sha256
 from tasks.inputs.dataset import read_inputs
 from tasks.params import load_params
 from tasks.plan import plan_shards
+from tasks.synthesis.fitted import fitted_sha256
 from tasks.workspace import Workspace
 
 

@@ -15,11 +15,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tasks.contracts import DefectoryError, SampleSpec
-from tasks.fitted import fitted_sha256
 from tasks.inputs.dataset import Inputs
 from tasks.manifest import MANIFEST_SCHEMA
 from tasks.params import Params
 from tasks.plan import line_fingerprint
+from tasks.synthesis.fitted import fitted_sha256
 
 _SHOWN = 12
 """Digits of a hash."""

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from tasks.contracts import CLEAN, TEST, DefectoryError, SampleSpec
-from tasks.fitted import used_systems
 from tasks.inputs.dataset import Inputs
 from tasks.masks.draw import draw_mask
 from tasks.params import CODE_VERSION, Params, load_params
 from tasks.plan import ANY_DEFECT, plan_samples, plan_shards
+from tasks.synthesis import used_systems
 from tests.masks.helpers import image, listed
 
 IMAGES = tuple(

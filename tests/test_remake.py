@@ -27,7 +27,7 @@ from tasks.params import load_params
 from tasks.plan import plan_samples
 from tasks.release import build_release
 from tasks.remake import read_row, spec_of
-from tasks.synthesis.portfolio import fit_systems
+from tasks.synthesis.fitted import fit_systems
 from tasks.workspace import Workspace
 from tests import stand_in
 from tests.factory_fixtures import write_params, write_photographs

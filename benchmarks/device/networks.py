@@ -15,9 +15,9 @@ from benchmarks.device.shop import Shop
 from benchmarks.device.stable_diffusion import Architecture, new_unet
 from benchmarks.device.timing import forget_peak, median_seconds, peak_memory_gib, seconds_of
 from tasks.diffusion.codec import LATENT_CHANNELS
-from tasks.diffusion.denoiser import build_embedded
 from tasks.params import DenoiserParams
 from tasks.seeds import torch_generator
+from tasks.synthesis.adabldm.denoiser import build_embedded
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,10 @@ from flows.release import release
 from flows.repository import init_workspace
 from flows.stage import recorded
 from flows.train import train
-from tasks.fitted import fitted_sha256
 from tasks.inputs.dataset import read_inputs as read_built
 from tasks.params import load_params
 from tasks.plan import plan_shards
+from tasks.synthesis.fitted import fitted_sha256
 from tasks.workspace import Workspace
 
 _PROJECT = Path(__file__).resolve().parents[2]

@@ -30,7 +30,8 @@ from tasks.quality.ic_lpips import PROTOCOLS, ic_lpips
 from tasks.quality.inception_score import inception_score
 from tasks.quality.scores import Scorer, Scores
 from tasks.shards.ledger import ACCEPTED
-from tasks.synthesis.portfolio import Portfolio, fit_systems
+from tasks.synthesis.fitted import fit_systems
+from tasks.synthesis.portfolio import Portfolio
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,6 @@ from tasks.evaluation.leaks import Leak, refuse_leaks
 from tasks.evaluation.outcome import write_outcome
 from tasks.evaluation.painted import BASELINES, as_many, only, painted_by
 from tasks.evaluation.verdict import Verdict
-from tasks.fitted import fitted_sha256
 from tasks.inputs.dataset import Inputs
 from tasks.networks.arithmetic import fix_arithmetic
 from tasks.networks.device import choose_device
@@ -39,7 +38,7 @@ from tasks.params import Params, fingerprint, load_params
 from tasks.progress import Report
 from tasks.quality.scores import Scorer
 from tasks.synthesis import SYSTEMS
-from tasks.synthesis.portfolio import fit_systems
+from tasks.synthesis.fitted import fit_systems, fitted_sha256
 
 MIX = "mix"
 """The dataset under test."""

@@ -12,14 +12,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import torch
-from diffusers import ControlNetModel, UNet2DConditionModel, UNet2DModel
 from torch import Tensor, nn
-from torch.nn import functional
 
 from tasks.contracts import CLEAN, DefectoryError
 from tasks.diffusion.latents import cells_of
-from tasks.params import DenoiserParams
-from tasks.training.closeup import CELL
 
 
 @dataclass(frozen=True)
@@ -63,78 +59,6 @@ class Denoiser(nn.Module, ABC):
     @abstractmethod
     def trained_state(self) -> dict[str, Tensor]:
         """The part of the state that training makes, and that is worth a file."""
-
-
-class EmbeddedDenoiser(Denoiser):
-    """diffusers' UNet2DModel on latents; the trimap enters at full resolution, 64 of its pixels to a latent cell."""
-
-    def __init__(self, latent_channels: int, label_count: int, channels: list[int]) -> None:
-        super().__init__()
-        self.empty_label = label_count
-        plain, attending = len(channels) - 1, 1
-        self.unet = UNet2DModel(
-            in_channels=2 * latent_channels + 2 * CELL * CELL,
-            out_channels=latent_channels,
-            norm_num_groups=16,
-            block_out_channels=tuple(channels),
-            layers_per_block=1,
-            down_block_types=("DownBlock2D",) * plain + ("AttnDownBlock2D",) * attending,
-            up_block_types=("AttnUpBlock2D",) * attending + ("UpBlock2D",) * plain,
-            attention_head_dim=32,
-            num_class_embeds=label_count + 1,
-        )
-        self.unet.to(memory_format=torch.channels_last)
-
-    def forward(self, noisy: Tensor, timesteps: Tensor, condition: Condition) -> Tensor:
-        defect = functional.pixel_unshuffle((condition.trimap == 1).to(noisy.dtype), CELL)
-        object_ = functional.pixel_unshuffle((condition.trimap > 0).to(noisy.dtype), CELL)
-        stacked = torch.cat([noisy, condition.surroundings, defect, object_], dim=1)
-        stacked = stacked.contiguous(memory_format=torch.channels_last)
-        return self.unet(stacked, timesteps, class_labels=condition.labels).sample
-
-    def trained_state(self) -> dict[str, Tensor]:
-        return self.state_dict()
-
-
-class PretrainedDenoiser(Denoiser):
-    """A frozen Stable-Diffusion-type U-Net with a trainable ControlNet on the trimap; labels are prompts.
-
-    As in AdaBLDM the U-Net reads the prompt and the ControlNet an empty text.
-    """
-
-    prompts: Tensor
-
-    def __init__(self, unet: UNet2DConditionModel, prompts: Tensor) -> None:
-        """`prompts`: text embeddings (labels + 1, tokens, width), the last one of the empty text."""
-        super().__init__()
-        self.empty_label = len(prompts) - 1
-        self.unet = unet.requires_grad_(False)
-        self.controlnet = ControlNetModel.from_unet(unet, conditioning_channels=3)
-        self.register_buffer("prompts", prompts)
-
-    def forward(self, noisy: Tensor, timesteps: Tensor, condition: Condition) -> Tensor:
-        empty = self.prompts[self.empty_label].expand(len(noisy), -1, -1)
-        down, middle = self.controlnet(
-            noisy, timesteps, empty, controlnet_cond=condition.trimap.expand(-1, 3, -1, -1), return_dict=False
-        )
-        return self.unet(
-            noisy,
-            timesteps,
-            self.prompts[condition.labels],
-            down_block_additional_residuals=down,
-            mid_block_additional_residual=middle,
-        ).sample
-
-    def trained_state(self) -> dict[str, Tensor]:
-        """The ControlNet's weights; the rest is the backbone's."""
-        return {name: tensor for name, tensor in self.state_dict().items() if name.startswith("controlnet.")}
-
-
-def build_embedded(params: DenoiserParams, latent_channels: int, label_count: int, seed: int) -> EmbeddedDenoiser:
-    """A denoiser with weights drawn from `seed`."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return EmbeddedDenoiser(latent_channels, label_count, list(params.channels))
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,9 @@ from collections.abc import Iterator
 from typing import TypeAlias
 
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler, UNet2DConditionModel
+from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
 from torch import Tensor
 
-from tasks.diffusion.denoiser import LabelTable, PretrainedDenoiser
-from tasks.diffusion.pretrained import PretrainedText, load_part, prompt_of
 from tasks.networks.device import moved
 
 TRAIN_TIMESTEPS = 1000
@@ -21,7 +19,6 @@ _EMBEDDED = {
     "beta_schedule": "squaredcos_cap_v2",
     "prediction_type": "v_prediction",
 }
-_KEY = "denoiser.path"
 
 
 def training_schedule(config: dict[str, object] | None = None) -> DDPMScheduler:
@@ -87,15 +84,6 @@ def stratified_timesteps(count: int, generator: torch.Generator) -> Tensor:
     """`count` timesteps, one in each equal part of the range, in random order: less variance than independent ones."""
     offsets = (torch.arange(count) + torch.rand(count, generator=generator)) / count
     return (offsets * TRAIN_TIMESTEPS).long().clamp_max(TRAIN_TIMESTEPS - 1)[torch.randperm(count, generator=generator)]
-
-
-def load_backbone(path: str, table: LabelTable, prompt: str, seed: int) -> tuple[PretrainedDenoiser, DDPMScheduler]:
-    """The denoiser with an untrained ControlNet, whose new layers are drawn from `seed`, and its own noise schedule."""
-    unet = load_part(UNet2DConditionModel, path, "unet", _KEY)
-    prompts = PretrainedText(path, _KEY).embed([prompt_of(prompt, *pair) for pair in table.pairs] + [""])
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return PretrainedDenoiser(unet, prompts), own_schedule(path)
 
 
 def own_schedule(path: str) -> DDPMScheduler:

@@ -24,10 +24,10 @@ from torch.nn import functional
 
 from tasks.diffusion.codec import Codec
 from tasks.diffusion.codec_training import load_fitted_codec
-from tasks.diffusion.denoiser import Condition, Denoiser, LabelTable, build_embedded
+from tasks.diffusion.denoiser import Condition, Denoiser, LabelTable
 from tasks.diffusion.pool import fit_on_pool, label_table, pool_sources
 from tasks.diffusion.pretrained import PretrainedText, load_part, prompt_of
-from tasks.diffusion.schedule import load_backbone, own_schedule, training_schedule
+from tasks.diffusion.schedule import own_schedule, training_schedule
 from tasks.inputs.dataset import Inputs
 from tasks.networks.device import moved
 from tasks.params import BackboneParams, Params, fingerprint
@@ -42,8 +42,6 @@ _HEAD_WIDTH = 32
 WIDTH = 64
 _PADDING, _START = 0, 1
 _LEAST_TOKENS = 8
-
-DENOISER = "denoiser.safetensors"
 
 BACKBONE = "backbone.safetensors"
 
@@ -214,17 +212,6 @@ class WordEncoder(nn.Module):
         return [number + 1 for number, known in enumerate(self.known(prompt)) if known in wanted]
 
 
-def fit_denoiser(inputs: Inputs, params: Params, workdir: Path, device: torch.device, report: Report) -> None:
-    """Train AdaBLDM's denoiser on composites, real defects and clean images."""
-    seed = derive(params.dataset.seed, "denoiser")
-    made_from = fingerprint("denoiser 2", params.denoiser, params.paint.prompt, pool_sources(inputs, params, workdir))
-
-    def new(codec: Codec, table: LabelTable) -> tuple[Denoiser, DDPMScheduler]:
-        return _new_denoiser(codec, table, params, seed)
-
-    fit_on_pool(inputs, params, params.denoiser, workdir / DENOISER, made_from, seed, new, device, report)
-
-
 def fit_backbone(inputs: Inputs, params: Params, workdir: Path, device: torch.device, report: Report) -> None:
     """Train the embedded text backbone on the same images; a pretrained one is taken as it is."""
     if params.backbone.kind == "pretrained":
@@ -236,21 +223,6 @@ def fit_backbone(inputs: Inputs, params: Params, workdir: Path, device: torch.de
         return new_backbone(params.backbone, codec.latent_channels, table, seed)
 
     fit_on_pool(inputs, params, params.backbone, workdir / BACKBONE, made_from, seed, new, device, report)
-
-
-def _new_denoiser(codec: Codec, table: LabelTable, params: Params, seed: int) -> tuple[Denoiser, DDPMScheduler]:
-    if params.denoiser.kind == "pretrained":
-        return load_backbone(params.denoiser.path, table, params.paint.prompt, seed)
-    return build_embedded(params.denoiser, codec.latent_channels, len(table), seed), training_schedule()
-
-
-def load_fitted_denoiser(
-    codec: Codec, table: LabelTable, params: Params, workdir: Path, device: torch.device
-) -> tuple[Denoiser, DDPMScheduler]:
-    """The trained denoiser and its schedule. Raises DefectoryError where `train` has not finished."""
-    denoiser, schedule = _new_denoiser(codec, table, params, seed=0)
-    load_product(denoiser, workdir / DENOISER)
-    return denoiser.to(device), schedule
 
 
 def load_fitted_backbone(

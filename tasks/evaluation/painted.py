@@ -24,7 +24,7 @@ from tasks.progress import Report
 from tasks.quality.scores import Scorer, Scores
 from tasks.quality.select import select
 from tasks.shards.ledger import ACCEPTED
-from tasks.synthesis.portfolio import fit_systems
+from tasks.synthesis.fitted import fit_systems
 
 BASELINES = ("cutpaste", "crop_paste", "draem")
 """What anybody can have in milliseconds an image: systems without a network."""

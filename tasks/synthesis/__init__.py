@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import cast
 
 from tasks.contracts import DefectoryError
+from tasks.params import Params
 from tasks.synthesis.protocol import System
 
 
@@ -59,3 +60,11 @@ def entry_of(name: str) -> Entry:
 def system_named(name: str) -> System:
     """The system called `name`; raises DefectoryError naming the nearest one that exists."""
     return cast(System, import_module(entry_of(name).module))
+
+
+def used_systems(params: Params) -> list[str]:
+    """The names of the systems with a share above 0, sorted; DefectoryError for a name that no system has."""
+    used = sorted(name for name, share in params.paint.systems.items() if share > 0)
+    for name in used:
+        entry_of(name)
+    return used

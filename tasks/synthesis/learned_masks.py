@@ -12,16 +12,16 @@ import torch
 from tasks.contracts import DefectoryError, ReferenceMask
 from tasks.files.atomic import file_sha256
 from tasks.files.products import is_made, mark_made
-from tasks.fitted import used_systems
 from tasks.inputs.dataset import Inputs
 from tasks.masks.learned import LEARNED_MASKS, write_learned
 from tasks.masks.pseudo_store import PSEUDO_MASKS
 from tasks.params import Params, fingerprint
 from tasks.progress import Report
+from tasks.synthesis import used_systems
 
 GENERATORS = {
-    "textual_inversion": "tasks.diffusion.mask_inversion",
-    "vq_transformer": "tasks.tokens.mask_prior",
+    "textual_inversion": "tasks.synthesis.anomalydiffusion.mask_inversion",
+    "vq_transformer": "tasks.synthesis.vq_transformer.mask_prior",
 }
 """By `masks.learned_by`, the module whose `generate_masks(inputs, params, workdir, device, report)` makes the bank."""
 

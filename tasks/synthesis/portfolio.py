@@ -20,14 +20,11 @@ from tasks.adaptation import adapt
 from tasks.contracts import Image, Place
 from tasks.diffusion.codec import Codec
 from tasks.diffusion.latents import mask_tensor, to_images, to_tensor
-from tasks.files.products import remove_leftovers
-from tasks.fitted import fitted_sha256, mark_fitted, used_systems
 from tasks.inputs.dataset import Inputs
 from tasks.params import AdaptParams, Params
-from tasks.progress import Report
 from tasks.real_patches import PatchLibrary, library_of, restore
-from tasks.synthesis import system_named
-from tasks.synthesis.learned_masks import fit_learned_masks
+from tasks.synthesis import system_named, used_systems
+from tasks.synthesis.fitted import fitted_sha256
 from tasks.synthesis.patch_libraries import PatchLibraries
 from tasks.synthesis.protocol import Painted, System
 from tasks.training.closeup import Window, paste, put_back, view_of, window_for
@@ -105,15 +102,6 @@ class Portfolio:
         if part.windows[number]:
             return None
         return self._libraries.of(codec, view.spec.category, view.spec.defect_type)
-
-
-def fit_systems(inputs: Inputs, params: Params, workdir: Path, device: torch.device, report: Report) -> None:
-    """Fit every system that `paint.systems` gives a share, and the mask generator that they draw from."""
-    for name in used_systems(params):
-        system_named(name).fit(inputs, params, workdir, device, report)
-    fit_learned_masks(inputs, params, workdir, device, report)
-    mark_fitted(params, inputs, workdir)
-    remove_leftovers(workdir)
 
 
 def decode(painted: Painted, places: Sequence[Place], params: AdaptParams) -> Tensor:

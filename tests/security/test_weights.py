@@ -14,8 +14,8 @@ from transformers import CLIPTextModel
 
 from tasks.contracts import DefectoryError
 from tasks.diffusion.pretrained import load_part
-from tasks.diffusion.text_image import PretrainedTextImage
 from tasks.networks.weights import read_state_dict
+from tasks.synthesis.anomalyany.text_image import PretrainedTextImage
 from tests.diffusion.tiny_stable_diffusion import save_tiny_pipeline
 
 ROOT = Path(__file__).resolve().parents[2]
