@@ -19,10 +19,10 @@ import torch
 from torch import Tensor
 
 from benchmarks.figures import print_figure
-from tasks.adaptation import adapt
 from tasks.contracts import Place
 from tasks.diffusion.codec import Codec, decode_plain
 from tasks.diffusion.latents import mask_tensor, to_tensor
+from tasks.generation.adaptation import adapt
 from tasks.inputs.dataset import read_inputs
 from tasks.masks.draw import draw_mask, references_of
 from tasks.masks.pseudo_store import PSEUDO_MASKS, read_pseudo_masks

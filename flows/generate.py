@@ -18,7 +18,7 @@ from prefect.futures import PrefectFuture
 from flows import policy
 from flows.lock import exclusive
 from flows.stage import run_stage
-from flows.stations import MODEL_STATIONS, STATIONS, DrawnShard, Run, ScoredShard, adapt, masks, pack, paint, score
+from flows.stations import MODEL_STATIONS, STATIONS, Run, adapt, masks, pack, paint, score
 from flows.terminal import progress
 from flows.timing import peak_memory
 from tasks.candidates.files import shard_files
@@ -26,6 +26,7 @@ from tasks.candidates.read import is_done, read_marker, read_scores
 from tasks.candidates.sweep import sweep_stale
 from tasks.candidates.write import write_shard
 from tasks.contracts import DefectoryError, Failure, ShardPlan
+from tasks.generation.line import DrawnShard, ScoredShard
 from tasks.params import load_params
 from tasks.plan import WHOLE, Part
 from tasks.progress import Report

@@ -7,7 +7,6 @@ process; a run's graph shows each with its seconds. `paint`, `adapt` and `score`
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cached_property
 
 from flows.policy import device, station
@@ -15,11 +14,11 @@ from flows.timing import Clock
 from tasks.candidates.write import write_shard
 from tasks.contracts import ShardPlan
 from tasks.generation import line as stations
-from tasks.generation.line import Drawn, Finished, Line, Scored
+from tasks.generation.line import DrawnShard, Finished, Line, ScoredShard
+from tasks.generation.portfolio import PaintedViews
 from tasks.inputs.dataset import read_inputs
 from tasks.params import Params
 from tasks.plan import plan_shards
-from tasks.synthesis.portfolio import PaintedViews
 from tasks.workspace import Workspace
 
 MODEL_STATIONS = ("paint", "adapt", "score")
@@ -39,20 +38,6 @@ class Run:
     @cached_property
     def plans(self) -> tuple[ShardPlan, ...]:
         return plan_shards(self.params, self.line.inputs, self.line.portfolio.sha256)
-
-
-@dataclass(frozen=True)
-class DrawnShard:
-    plan: ShardPlan
-    drawn: Drawn
-
-
-@dataclass(frozen=True)
-class ScoredShard:
-    plan: ShardPlan
-    drawn: Drawn
-    scored: Scored | None
-    """None where no sample has a mask."""
 
 
 @station("masks {plan.name}")

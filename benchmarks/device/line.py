@@ -17,13 +17,13 @@ import torch
 
 from tasks.candidates.write import write_shard
 from tasks.contracts import Candidate, DefectoryError, Failure, Image, Place, ShardPlan
+from tasks.generation.portfolio import PaintedViews, Portfolio
 from tasks.inputs.dataset import Inputs
 from tasks.masks.draw import draw_mask
 from tasks.masks.learned import all_references
 from tasks.networks.device import wait_for
 from tasks.params import Params
 from tasks.quality.scores import Scorer, Scores
-from tasks.synthesis.portfolio import PaintedViews, Portfolio
 
 MODEL_STATIONS = ("paint", "adapt", "score")
 STATIONS = ("masks", *MODEL_STATIONS, "pack")

@@ -13,9 +13,9 @@ from benchmarks.device.shop import Shop, fit
 from benchmarks.device.timing import forget_peak, peak_memory_gib, seconds_of
 from tasks.contracts import Image, Place
 from tasks.generation.line import draw_places
+from tasks.generation.portfolio import PaintedViews, Portfolio
 from tasks.params import Params
 from tasks.quality.scores import Scorer
-from tasks.synthesis.portfolio import PaintedViews, Portfolio
 
 ORDER = ("adabldm", "anomalydiffusion", "inpaint_lora", "sdas", "anomalyany")
 """The most important first."""

@@ -22,6 +22,7 @@ from benchmarks.systems.training import timed, training_of
 from tasks.contracts import TRAIN, Image, Place
 from tasks.evaluation.painted import verdicts_of
 from tasks.generation.line import draw_places
+from tasks.generation.portfolio import Portfolio
 from tasks.inputs.dataset import Inputs
 from tasks.params import Params, fingerprint
 from tasks.params.blocks import Block
@@ -31,7 +32,6 @@ from tasks.quality.inception_score import inception_score
 from tasks.quality.scores import Scorer, Scores
 from tasks.shards.ledger import ACCEPTED
 from tasks.synthesis.fitted import fit_systems
-from tasks.synthesis.portfolio import Portfolio
 
 
 @dataclass(frozen=True)

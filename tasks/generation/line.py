@@ -1,9 +1,4 @@
-"""The line: masks -> view -> paint -> adapt -> put back -> score -> pack, as plain functions.
-
-In: the samples of a shard. Out: candidates, and the samples that could not be made. Flows run these functions as
-Prefect tasks, a remake and an evaluation's arms call them; nobody else knows what comes after what. The views of small
-defects, and their way back, are the portfolio's.
-"""
+"""What the stations of a shard share, and what they hand to each other: a shard with its masks, one with its scores."""
 
 from __future__ import annotations
 
@@ -14,7 +9,8 @@ from pathlib import Path
 
 import torch
 
-from tasks.contracts import Candidate, DefectoryError, Failure, Image, Place, ReferenceMask, SampleSpec
+from tasks.contracts import Candidate, DefectoryError, Failure, Image, Place, ReferenceMask, SampleSpec, ShardPlan
+from tasks.generation.portfolio import PaintedViews, Portfolio
 from tasks.inputs.dataset import Inputs
 from tasks.masks.draw import draw_mask
 from tasks.masks.learned import all_references
@@ -22,7 +18,6 @@ from tasks.networks.arithmetic import fix_arithmetic
 from tasks.params import Params
 from tasks.plan import plan_samples
 from tasks.quality.scores import Scorer, Scores
-from tasks.synthesis.portfolio import PaintedViews, Portfolio
 
 
 class Line:
@@ -132,3 +127,17 @@ def candidates(line: Line, scored: Scored, seconds: float) -> list[Candidate]:
         )
         for place, image, prompt, scores in rows
     ]
+
+
+@dataclass(frozen=True)
+class DrawnShard:
+    plan: ShardPlan
+    drawn: Drawn
+
+
+@dataclass(frozen=True)
+class ScoredShard:
+    plan: ShardPlan
+    drawn: Drawn
+    scored: Scored | None
+    """None where no sample has a mask."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tasks.contracts import Image, Place
+from tasks.generation.portfolio import decode, paste_all
 from tasks.params import AdaptParams
-from tasks.synthesis.portfolio import decode, paste_all
 from tasks.synthesis.protocol import Painted
 
 

@@ -13,6 +13,7 @@ from scipy import ndimage
 
 from tasks.contracts import DefectoryError, Image, Place
 from tasks.files.products import is_made
+from tasks.generation.portfolio import Portfolio, as_coloured
 from tasks.inputs.build import build_inputs
 from tasks.inputs.dataset import Inputs, read_inputs
 from tasks.masks.draw import draw_mask
@@ -22,7 +23,6 @@ from tasks.plan import plan_samples
 from tasks.progress import silent
 from tasks.synthesis import used_systems
 from tasks.synthesis.fitted import fit_systems, fitted_sha256
-from tasks.synthesis.portfolio import Portfolio, as_coloured
 from tests import stand_in
 from tests.factory_fixtures import write_params, write_photographs
 

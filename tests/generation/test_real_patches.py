@@ -12,9 +12,8 @@ from torch.nn import functional
 
 from tasks.contracts import CLEAN, TEST, TRAIN, InputImage
 from tasks.diffusion.codec import Codec
+from tasks.generation.real_patches import PatchLibraries, PatchLibrary, build_library, library_of, restore
 from tasks.inputs.dataset import Inputs
-from tasks.real_patches import PatchLibrary, build_library, library_of, restore
-from tasks.synthesis.patch_libraries import PatchLibraries
 
 SIZE = 48
 
@@ -115,7 +114,7 @@ def test_a_library_has_patches_of_the_defect_and_its_edge_mirrored_too_and_is_bo
     centre = as_tensor(image)[:, 17:24, 17:24]
     for view in (centre, centre.flip(2)):
         assert (library.real == view.flatten()).all(dim=1).any()
-    monkeypatch.setattr("tasks.real_patches._MOST", 30)
+    monkeypatch.setattr("tasks.generation.real_patches._MOST", 30)
     assert len(build_library(codec, [image, grained(4)], [spot, square()], 0).real) == 30
 
 

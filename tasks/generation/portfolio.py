@@ -16,16 +16,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tasks.adaptation import adapt
 from tasks.contracts import Image, Place
 from tasks.diffusion.codec import Codec
 from tasks.diffusion.latents import mask_tensor, to_images, to_tensor
+from tasks.generation.adaptation import adapt
+from tasks.generation.real_patches import PatchLibraries, PatchLibrary, library_of, restore
 from tasks.inputs.dataset import Inputs
 from tasks.params import AdaptParams, Params
-from tasks.real_patches import PatchLibrary, library_of, restore
 from tasks.synthesis import system_named, used_systems
 from tasks.synthesis.fitted import fitted_sha256
-from tasks.synthesis.patch_libraries import PatchLibraries
 from tasks.synthesis.protocol import Painted, System
 from tasks.training.closeup import Window, paste, put_back, view_of, window_for
 

@@ -7,10 +7,10 @@ import torch
 from skimage import data
 from torch import Tensor
 
-from tasks import adaptation
-from tasks.adaptation import adapt, adaptation_loss, ridge_regression, windows
 from tasks.diffusion.codec import Codec, load_codec
 from tasks.diffusion.latents import blend, to_tensor
+from tasks.generation import adaptation
+from tasks.generation.adaptation import adapt, adaptation_loss, ridge_regression, windows
 from tasks.networks.lpips import shared_lpips
 from tasks.params import AdaptParams, CodecParams
 

@@ -6,24 +6,30 @@ surfaces and a grid of its own, and a detector that is trained on them looks for
 defect is known: so a real patch is found by its decoded twin, as in example-based super-resolution (Freeman, Jones &
 Pasztor, 2002), and overlapping patches vote, as in GPNN (Granot et al., "Drop the GAN", CVPR 2022). The composition
 stays the painter's; the grain is the camera's.
+
+The libraries of a dataset, by category and type, are built when they are first asked for, and a few are kept.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
+from pathlib import Path
 
 import torch
 from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 
-from tasks.contracts import Image, Mask
+from tasks.contracts import Image, Mask, ReferenceMask
 from tasks.diffusion.codec import Codec, decode_plain
 from tasks.diffusion.latents import to_tensor
+from tasks.inputs.dataset import Inputs
+from tasks.masks.draw import references_of
+from tasks.masks.pseudo_store import PSEUDO_MASKS, read_references
 from tasks.quality.change import distance_to, within
-from tasks.seeds import torch_generator
+from tasks.seeds import choose, derive, torch_generator
 
 SIDE = 7
 """Pixels of a patch: about a cell of the codec, below which its decoder blurs."""
@@ -35,6 +41,10 @@ _NEARNESS = 0.02
 """A pixel between two places of the same picture counts as much as such a difference in one of a patch's values."""
 _BLOCK = 1024
 """Patches searched at a time: bounds the memory."""
+_KEPT = 8
+"""Libraries in memory, each of some 20 MB: a shard is of one category, whose types these are."""
+_IMAGES = 64
+"""Photographs that a library is built from, at most."""
 
 
 @dataclass(frozen=True)
@@ -151,3 +161,33 @@ def _centrality() -> Tensor:
     steps = torch.arange(SIDE) - SIDE // 2
     weight = torch.exp(-(steps[:, None] ** 2 + steps[None] ** 2) / 2)
     return weight.flatten().repeat(3)
+
+
+class PatchLibraries:
+    """Of the train split's defects. The same for any order of asking."""
+
+    def __init__(self, inputs: Inputs, workdir: Path, seed: int) -> None:
+        self._inputs, self._pseudo_masks, self._seed = inputs, workdir / PSEUDO_MASKS, seed
+        self._built = lru_cache(_KEPT)(self._build)
+
+    def of(self, codec: Codec, category: str, defect_type: str) -> PatchLibrary | None:
+        """Patches of the type's defects, or of all of the category's; None where it has none with a mask."""
+        return self._built(codec, category, defect_type)
+
+    @cached_property
+    def _references(self) -> Sequence[ReferenceMask]:
+        return references_of(self._inputs, read_references(self._pseudo_masks))
+
+    def _build(self, codec: Codec, category: str, defect_type: str) -> PatchLibrary | None:
+        found = [reference for reference in self._references if reference.category == category]
+        masks = _masks([each for each in found if each.defect_type == defect_type] or found)
+        if not masks:
+            return None
+        chosen = sorted(choose(masks, _IMAGES))
+        images = [self._inputs.by_id(name).image for name in chosen]
+        seed = derive(self._seed, f"patches of {category} {defect_type}")
+        return build_library(codec, images, [masks[name] for name in chosen], seed)
+
+
+def _masks(references: Sequence[ReferenceMask]) -> dict[str, Mask]:
+    return {reference.reference_id: reference.mask for reference in references}
