@@ -32,7 +32,7 @@ from flows.repository import init_workspace
 from tasks.files.atomic import sha256, write_atomic
 from tasks.files.pictures import encode_image, encode_mask
 from tasks.files.tables import IMAGE_ROWS, encode_table
-from tasks.shards.pack import PACKED_SCHEMA
+from tasks.release.pack import PACKED_SCHEMA
 from tasks.versions import RELEASE, Stream, open_release
 
 AIM = 0.8

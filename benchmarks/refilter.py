@@ -23,12 +23,12 @@ from benchmarks.refilter_pictures import seconds_a_sample
 from tasks.candidates.read import read_logits
 from tasks.files.atomic import write_atomic
 from tasks.files.tables import encode_table
-from tasks.manifest import build_manifest
-from tasks.metrics import build_metrics
 from tasks.plan import plan_shards
 from tasks.quality.nearest_real import read_real_descriptors
-from tasks.release import check_finished, judge_candidates
-from tasks.shards.ledger import ACCEPTED, build_ledger
+from tasks.release.build import check_finished
+from tasks.release.judge import judge_candidates
+from tasks.release.manifest import ACCEPTED, build_ledger, build_manifest
+from tasks.release.metrics import build_metrics
 
 AIM = 60.0
 T = TypeVar("T")

@@ -18,11 +18,11 @@ from tasks.candidates.files import SCORES
 from tasks.candidates.read import read_scores
 from tasks.candidates.write import write_shard
 from tasks.contracts import Candidate, Image, Mask, SampleSpec
-from tasks.gate_pictures import picture_problems
 from tasks.inputs.dataset import Inputs
-from tasks.manifest import build_manifest
 from tasks.plan import plan_shards
-from tasks.shards.pack import pack_shards
+from tasks.release.gate_pictures import picture_problems
+from tasks.release.manifest import build_manifest
+from tasks.release.pack import pack_shards
 
 _SHARD, _FEATHER = 100, 6
 

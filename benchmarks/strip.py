@@ -18,8 +18,8 @@ import pyarrow.parquet as pq
 from tasks.contracts import Image
 from tasks.files.pictures import decode_image, decode_mask
 from tasks.inputs.dataset import read_inputs
+from tasks.release.sheets import amplify
 from tasks.seeds import choose
-from tasks.sheets import amplify
 
 _GAP = 4
 

@@ -17,11 +17,10 @@ from flows.diff_tables import show_diff
 from flows.terminal import output
 from flows.version_files import VersionFiles, open_version, read_pictures, read_released
 from tasks.contracts import Image, Mask
-from tasks.diff import Diff, Released, changed_keys, compare
-from tasks.diff_sheets import Pair, draw_pairs
 from tasks.files.atomic import write_atomic
+from tasks.release.diff import Diff, Pair, Released, changed_keys, compare, draw_pairs
+from tasks.release.sheets import encode_sheet
 from tasks.seeds import choose
-from tasks.sheets import encode_sheet
 
 SHOWN = 18
 """Samples on a sheet."""

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from flows.terminal import output
-from tasks.diff import QUANTILES, Diff
+from tasks.release.diff import QUANTILES, Diff
 
 _NAMED = 5
 """Samples named on the terminal."""

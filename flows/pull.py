@@ -20,9 +20,9 @@ from flows.repository import dvc, git, override_endpoint
 from tasks.contracts import DefectoryError
 from tasks.files.atomic import write_atomic
 from tasks.files.tables import encode_table
-from tasks.manifest import PART, part_of
+from tasks.release.checksums import CHECKSUMS
+from tasks.release.manifest import PART, part_of
 from tasks.remotes import Expected, files_of, remote_of
-from tasks.shards.checksums import CHECKSUMS
 from tasks.store.addresses import check_address
 from tasks.store.s3 import Store
 from tasks.versions import RELEASE, LockedOutput, outputs_of

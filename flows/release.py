@@ -15,7 +15,7 @@ from tasks.contracts import ShardPlan
 from tasks.inputs.dataset import Inputs, read_inputs
 from tasks.params import Params, load_params
 from tasks.plan import plan_shards
-from tasks.release import ReleaseReport, build_release
+from tasks.release.build import ReleaseReport, build_release
 from tasks.synthesis.fitted import fitted_sha256
 from tasks.workspace import PARAMS, ROOT, Workspace
 

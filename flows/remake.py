@@ -22,7 +22,7 @@ from tasks.files.pictures import IMAGE_ENDING, MASK_ENDING, encode_image, encode
 from tasks.generation.line import Line, make, masks
 from tasks.inputs.dataset import Inputs, read_inputs
 from tasks.params import Params, load_params
-from tasks.remake import differences, read_row, spec_of
+from tasks.release.remake import differences, read_row, spec_of
 from tasks.versions import RELEASE, outputs_of
 from tasks.workspace import Workspace
 

@@ -20,8 +20,8 @@ import yaml
 
 from flows.repository import RESOLVED
 from tasks.contracts import DefectoryError, Image, Mask, check_below
-from tasks.diff import Released
 from tasks.files.pictures import decode_image, decode_mask
+from tasks.release.diff import Released
 from tasks.store.addresses import check_address, without_credentials
 from tasks.store.s3 import CHECKSUM_VARIABLES
 from tasks.versions import RELEASE, outputs_of

@@ -16,8 +16,8 @@ import pandas as pd
 import pyarrow as pa
 
 from tasks.contracts import DefectoryError
+from tasks.release.reader import read_manifest
 from tasks.remotes import Expected, files_of
-from tasks.samples import read_manifest
 from tasks.store.s3 import Store
 from tasks.stored_shards import StoredShard
 from tasks.stream_order import Rows

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 
 from tasks.contracts import DefectoryError
-from tasks.samples import PICTURES
+from tasks.release.reader import PICTURES
 from tasks.store.s3 import Store
 
 _END_BYTES = 512 << 10

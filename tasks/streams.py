@@ -18,7 +18,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from tasks.contracts import DefectoryError
 from tasks.files.tables import IMAGE_ROWS
-from tasks.samples import make_item
+from tasks.release.reader import make_item
 from tasks.stored_release import StoredRelease
 from tasks.stream_order import Rows, epoch_order, part_of_worker, share, windows
 from tasks.versions import Stream

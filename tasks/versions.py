@@ -21,9 +21,8 @@ import yaml
 from torch.utils.data import Dataset
 
 from tasks.contracts import DefectoryError
-from tasks.samples import PICTURES, make_item, read_manifest
-from tasks.shards.checksums import check_files
-from tasks.shards.damage import damaged_samples
+from tasks.release.checksums import check_files, damaged_samples
+from tasks.release.reader import PICTURES, make_item, read_manifest
 
 if TYPE_CHECKING:
     from tasks.streams import StreamedRelease

@@ -14,9 +14,8 @@ from flows.cli import app
 from flows.repository import git
 from flows.terminal import FAILED, OK
 from flows.version_files import VersionFiles, open_version, read_pictures, read_released
-from tasks.diff import Diff, changed_keys, compare
-from tasks.diff_sheets import Pair, draw_pairs
 from tasks.files.pictures import decode_image
+from tasks.release.diff import Diff, Pair, changed_keys, compare, draw_pairs
 from tests.two_versions import make_releases
 
 ADDED = ("mono-000001", "mono-000004", "mono-000005", "poly-000004", "poly-000005")

@@ -21,12 +21,12 @@ from tasks.files.atomic import sha256
 from tasks.generation.line import Line
 from tasks.inputs.build import build_inputs
 from tasks.inputs.dataset import read_inputs
-from tasks.manifest import MANIFEST_SCHEMA
 from tasks.networks.device import HOST
 from tasks.params import load_params
 from tasks.plan import plan_samples
-from tasks.release import build_release
-from tasks.remake import read_row, spec_of
+from tasks.release.build import build_release
+from tasks.release.manifest import MANIFEST_SCHEMA
+from tasks.release.remake import read_row, spec_of
 from tasks.synthesis.fitted import fit_systems
 from tasks.workspace import Workspace
 from tests import stand_in

@@ -16,7 +16,7 @@ from flows.repository import git, init_workspace
 from tasks.candidates.write import write_shard
 from tasks.contracts import ShardPlan
 from tasks.params import Params
-from tasks.release import build_release
+from tasks.release.build import build_release
 from tests.conftest import KEY
 from tests.factories import Workspace, make_candidate, make_params, make_workspace
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from benchmarks.systems.sheet import draw_systems
 from tasks.contracts import Image, Place
 from tasks.files.atomic import write_atomic
+from tasks.release.sheets import encode_sheet
 from tasks.seeds import choose
-from tasks.sheets import encode_sheet
 
 _ROWS = 8
 

@@ -15,12 +15,11 @@ from tasks.contracts import ShardPlan
 from tasks.files.atomic import sha256_of, write_atomic
 from tasks.files.tables import encode_table
 from tasks.inputs.dataset import Inputs, read_inputs
-from tasks.manifest import build_manifest
 from tasks.params import Params, SelectParams, load_params
 from tasks.plan import plan_shards
 from tasks.quality.nearest_real import read_real_descriptors
-from tasks.release import judge_candidates
-from tasks.shards.ledger import ACCEPTED, build_ledger
+from tasks.release.judge import judge_candidates
+from tasks.release.manifest import ACCEPTED, build_ledger, build_manifest
 from tasks.synthesis.fitted import fitted_sha256
 from tasks.versions import Stream, open_release
 from tasks.workspace import Workspace

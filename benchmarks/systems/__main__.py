@@ -28,8 +28,8 @@ from tasks.networks.arithmetic import fix_arithmetic
 from tasks.networks.device import choose_device
 from tasks.params import load_params
 from tasks.quality.ic_lpips import PROTOCOLS
+from tasks.release.sheets import encode_sheet
 from tasks.seeds import choose
-from tasks.sheets import encode_sheet
 from tasks.synthesis import SYSTEMS
 
 

@@ -9,7 +9,7 @@ import PIL.Image
 from PIL import ImageDraw
 
 from tasks.contracts import Image, Mask
-from tasks.picture_grid import TILE, GridRow, draw_grid
+from tasks.release.picture_grid import TILE, GridRow, draw_grid
 
 _FRAME = (230, 60, 40)
 _LEAST_SHOWN = 0.5

@@ -11,7 +11,7 @@ from skimage.segmentation import find_boundaries
 
 from tasks.contracts import Image
 from tasks.evaluation.contracts import Example, Scored
-from tasks.picture_grid import TILE, GridRow, draw_grid
+from tasks.release.picture_grid import TILE, GridRow, draw_grid
 from tasks.seeds import choose
 
 _WHITE_FROM = 0.999

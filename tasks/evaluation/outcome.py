@@ -16,7 +16,7 @@ from tasks.evaluation.intervals import Interval
 from tasks.evaluation.tables import markdown
 from tasks.files.atomic import write_atomic
 from tasks.params.detectors import EvaluateParams
-from tasks.sheets import encode_sheet
+from tasks.release.sheets import encode_sheet
 
 REPORT, FIGURES = "report.md", "figures.json"
 

@@ -23,7 +23,7 @@ from tasks.plan import plan_samples
 from tasks.progress import Report
 from tasks.quality.scores import Scorer, Scores
 from tasks.quality.select import select
-from tasks.shards.ledger import ACCEPTED
+from tasks.release.manifest import ACCEPTED
 from tasks.synthesis.fitted import fit_systems
 
 BASELINES = ("cutpaste", "crop_paste", "draem")

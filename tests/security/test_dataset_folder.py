@@ -21,7 +21,7 @@ from tasks.inputs.dataset import read_inputs
 from tasks.inputs.normalise import decode_image
 from tasks.inputs.readers import list_source
 from tasks.params import Params, SourceParams
-from tasks.release import build_release
+from tasks.release.build import build_release
 from tests.factories import make_params, make_workspace
 from tests.inputs.helpers import mask_of, mvtec_source, mvtec_tree, params_of, photograph, save
 

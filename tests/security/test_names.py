@@ -19,9 +19,9 @@ from tasks.contracts import DefectoryError, check_below, check_name
 from tasks.evaluation.examples import released
 from tasks.files.pictures import encode_image
 from tasks.inputs.dataset import pack_image, read_inputs, write_category, write_splits
-from tasks.manifest import MANIFEST_SCHEMA
 from tasks.params import load_params
-from tasks.remake import read_row
+from tasks.release.manifest import MANIFEST_SCHEMA
+from tasks.release.remake import read_row
 from tasks.remotes import files_of
 from tasks.versions import LockedOutput, ReleaseDataset
 from tests.factories import make_inputs

@@ -1,7 +1,7 @@
 import numpy as np
 
+from tasks.release.sheets import AMPLIFICATION, SheetRow, amplify, draw_sheet, encode_sheet
 from tasks.seeds import choose
-from tasks.sheets import AMPLIFICATION, SheetRow, amplify, draw_sheet, encode_sheet
 
 
 def row(caption: str, grey: int) -> SheetRow:

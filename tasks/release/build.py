@@ -11,43 +11,36 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import groupby
-from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from tasks.candidates.read import has_its_scores, is_done, read_logits, read_scores
-from tasks.card import build_card
+from tasks.candidates.read import has_its_scores, is_done, read_logits
 from tasks.contracts import DefectoryError, ShardPlan
-from tasks.diversity import diversity_of
-from tasks.facts import Facts, sources_of
 from tasks.files import folders
 from tasks.files.atomic import write_atomic
 from tasks.files.tables import encode_table
-from tasks.gate import check_release
-from tasks.manifest import build_manifest
-from tasks.metrics import build_metrics
 from tasks.params import Params
 from tasks.plan import line_fingerprint
-from tasks.quality.nearest_real import nearest_real, read_real_descriptors
-from tasks.quality.select import COPY_MEASURE, judge
-from tasks.report import SHEET_QUALITY, build_report, data_uri
-from tasks.shards.checksums import write_checksums
-from tasks.shards.ledger import ACCEPTED, FAILED, REJECTED, build_ledger
-from tasks.shards.pack import PACKED_FROM, pack_shards
-from tasks.sheet_rows import sheet_of
-from tasks.sheets import encode_sheet
-from tasks.thresholds import examples_of
+from tasks.quality.nearest_real import read_real_descriptors
+from tasks.release.card import build_card
+from tasks.release.checksums import write_checksums
+from tasks.release.diversity import diversity_of
+from tasks.release.gate import check_release
+from tasks.release.judge import judge_candidates
+from tasks.release.manifest import ACCEPTED, FAILED, REJECTED, build_ledger, build_manifest
+from tasks.release.metrics import build_metrics
+from tasks.release.pack import PACKED_FROM, pack_shards
+from tasks.release.report import SHEET_QUALITY, build_report, data_uri
+from tasks.release.rule_examples import examples_of
+from tasks.release.sheet_rows import sheet_of
+from tasks.release.sheets import encode_sheet
+from tasks.release.summary import Facts, sources_of
 
 if TYPE_CHECKING:
     from tasks.inputs.dataset import Inputs
-
-_REPEATED = ("clean_id", "clean_sha256", "license", "source", "prompt", "model_sha256", "params_fingerprint")
-"""Long texts that many samples share, each of which is held once."""
 
 
 @dataclass(frozen=True)
@@ -103,50 +96,6 @@ def check_finished(candidates: Path, plans: Sequence[ShardPlan]) -> None:
             f"the scores of {len(damaged)} of {len(plans)} shards are damaged ({', '.join(damaged[:5])}"
             f"{', …' if len(damaged) > 5 else ''}); run `defectory verify`, then `defectory run`"
         )
-
-
-def judge_candidates(
-    candidates: Path, plans: Sequence[ShardPlan], params: Params, real: pd.DataFrame | None
-) -> pd.DataFrame:
-    """The scores of all shards as `judge_scores` has them, but without descriptors.
-
-    They are read and judged a category at a time: selection compares samples of one category only, and descriptors are
-    more than all other scores together.
-    """
-    by_category = groupby(sorted(plans, key=attrgetter("category")), attrgetter("category"))
-    judged = [_judged(candidates, list(shards), params, real) for _, shards in by_category]
-    return pa.concat_tables(judged, promote_options="permissive").unify_dictionaries().to_pandas()
-
-
-def _judged(candidates: Path, shards: list[ShardPlan], params: Params, real: pd.DataFrame | None) -> pa.Table:
-    judged = judge_scores(read_scores(candidates, shards), params, real).drop(columns="descriptor")
-    table = pa.Table.from_pandas(judged, preserve_index=False)
-    for name in _REPEATED:
-        table = table.set_column(table.column_names.index(name), name, table[name].dictionary_encode())
-    return table
-
-
-def judge_scores(scores: pd.DataFrame, params: Params, real: pd.DataFrame | None) -> pd.DataFrame:
-    """The scores by category and index, with the nearest real image and what selection decided.
-
-    `scores` has all samples of each of its categories.
-    """
-    ordered = scores.sort_values(["category", "index"], kind="stable", ignore_index=True)
-    if real is None and params.select.min_nearest_real_lpips > 0:
-        raise DefectoryError(
-            "select.min_nearest_real_lpips compares with descriptors of the real images, and these inputs have none "
-            "beside the candidates; run `defectory resume`, which makes them, then release again"
-        )
-    nearest = {COPY_MEASURE: np.nan, "nearest_real_id": ""} if real is None else nearest_real(ordered, real)
-    ordered = ordered.assign(**nearest)
-    verdicts = judge(ordered, params.select)
-    # Selection reports this distance as the value of an accepted sample and of one that was rejected for it.
-    by_distance = (verdicts["status"] == ACCEPTED) | (verdicts["rule"] == "min_nearest_lpips")
-    return ordered.assign(
-        **verdicts,
-        nearest_lpips=verdicts["value"].where(by_distance),
-        effective_share=ordered["effective_area"] / ordered["intended_area"],
-    )
 
 
 def _gather(params: Params, inputs: Inputs, judged: pd.DataFrame, candidates: Path, command: str) -> Facts:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from tasks.params import Params
 from tasks.quality.inception_score import InceptionScore, predictions_of
-from tasks.shards.ledger import ACCEPTED, FAILED, REJECTED
+from tasks.release.manifest import ACCEPTED, FAILED, REJECTED
 
 MEDIANS = (
     "lpips_to_clean",
@@ -52,7 +52,7 @@ def build_metrics(
     """What metrics.json holds: the figures of the whole release, then the same by category.
 
     `judged` is the candidates' scores with `status`, `rule`, `nearest_lpips`, `nearest_real_lpips` and
-    `effective_share`. `diversity` is further figures of categories, as `tasks.diversity` has them.
+    `effective_share`. `diversity` is further figures of categories, as `tasks.release.diversity` has them.
     """
     inception = _inception(params, judged[judged["status"] == ACCEPTED], logits_of)
     categories = {

@@ -16,9 +16,9 @@ import pyarrow.parquet as pq
 
 from tasks.contracts import DefectoryError, SampleSpec
 from tasks.inputs.dataset import Inputs
-from tasks.manifest import MANIFEST_SCHEMA
 from tasks.params import Params
 from tasks.plan import line_fingerprint
+from tasks.release.manifest import MANIFEST_SCHEMA
 from tasks.synthesis.fitted import fitted_sha256
 
 _SHOWN = 12

@@ -17,10 +17,11 @@ from tasks.contracts import DefectoryError
 from tasks.files import folders
 from tasks.files.pictures import encode_mask
 from tasks.files.tables import encode_table
-from tasks.manifest import MANIFEST_SCHEMA
 from tasks.params import ScoreParams
-from tasks.release import build_release, judge_candidates, judge_scores
-from tasks.shards.checksums import CHECKSUMS, check_files
+from tasks.release.build import build_release
+from tasks.release.checksums import CHECKSUMS, check_files
+from tasks.release.judge import judge_candidates, judge_scores
+from tasks.release.manifest import MANIFEST_SCHEMA
 from tasks.versions import ReleaseDataset
 from tests.factories import LICENSE, SOURCE, Workspace, make_params, make_workspace
 
@@ -211,7 +212,7 @@ def test_a_crash_while_building_leaves_the_release_before(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("tasks.release.build_card", crash)
+        patch.setattr("tasks.release.build.build_card", crash)
         with pytest.raises(KeyboardInterrupt):
             release(workspace)
     assert files_below(workspace.release) == before
@@ -265,5 +266,7 @@ def test_pseudo_masks_are_shown_where_there_are_any(workspace: Workspace, tmp_pa
 
 
 def test_releasing_brings_no_torch_along_before_it_is_needed() -> None:
-    code = "import sys, tasks.release; sys.exit(any(name in sys.modules for name in ('torch', 'prefect', 'boto3')))"
+    code = (
+        "import sys, tasks.release.build; sys.exit(any(name in sys.modules for name in ('torch', 'prefect', 'boto3')))"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -10,9 +10,9 @@ import PIL.Image
 
 from tasks.candidates.read import read_pictures
 from tasks.files.pictures import decode_image, decode_mask
+from tasks.release.manifest import ACCEPTED, REJECTED
+from tasks.release.sheets import SheetRow, draw_sheet
 from tasks.seeds import choose
-from tasks.shards.ledger import ACCEPTED, REJECTED
-from tasks.sheets import SheetRow, draw_sheet
 
 if TYPE_CHECKING:
     from tasks.inputs.dataset import Inputs

@@ -17,8 +17,8 @@ import pandas as pd
 from tasks.candidates.read import read_pictures
 from tasks.contracts import TRAIN
 from tasks.files.pictures import decode_image
-from tasks.metrics import Scores, rounded
 from tasks.params import Params
+from tasks.release.metrics import Scores, rounded
 from tasks.seeds import choose
 
 if TYPE_CHECKING:

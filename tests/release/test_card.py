@@ -4,9 +4,9 @@ import pandas as pd
 import pytest
 import yaml
 
-from tasks.card import build_card
-from tasks.facts import Facts, sources_of
-from tasks.metrics import build_metrics
+from tasks.release.card import build_card
+from tasks.release.metrics import build_metrics
+from tasks.release.summary import Facts, sources_of
 from tests.factories import make_params
 
 MADE = pd.DataFrame(

@@ -15,9 +15,9 @@ from tasks.contracts import TEST, DefectoryError
 from tasks.files.atomic import sha256
 from tasks.files.pictures import decode_image, encode_image, encode_mask
 from tasks.files.tables import encode_table
-from tasks.gate import check_release
 from tasks.inputs.dataset import Inputs
-from tasks.release import build_release
+from tasks.release.build import build_release
+from tasks.release.gate import check_release
 from tests.factories import Workspace, make_params, make_workspace
 
 LEDGER, MANIFEST, SHARD = "ledger.parquet", "manifest.parquet", "images/mono/00000.parquet"

@@ -1,7 +1,7 @@
 import pandas as pd
 
 from tasks.contracts import SkippedInput
-from tasks.shards.ledger import LEDGER_SCHEMA, build_ledger, count_statuses
+from tasks.release.manifest import LEDGER_SCHEMA, build_ledger, count_statuses
 
 JUDGED = pd.DataFrame(
     [

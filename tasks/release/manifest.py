@@ -2,10 +2,15 @@
 
 In: the scores of accepted candidates. Out: a table whose columns and their order are a promise to readers: new
 ones come at the end. The column `seconds` is null: measured time differs from run to run, and a version must not.
+
+The ledger has one row a planned sample with what became of it, so that nothing vanishes: planned = accepted + rejected
++ failed. Inputs that could not be used follow as rows with the status `skipped` and no sample, since they were never
+planned.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
 import numpy as np
@@ -13,7 +18,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tasks.contracts import TRAIN
+from tasks.contracts import TRAIN, SkippedInput
 from tasks.files.pictures import IMAGE_ENDING, MASK_ENDING
 
 MANIFEST_SCHEMA = pa.schema(
@@ -40,6 +45,19 @@ MANIFEST_SCHEMA = pa.schema(
 
 PART = b"defectory.categories"
 """A key in the metadata of a manifest that lists some categories of its release only; the value names them."""
+
+ACCEPTED, REJECTED, FAILED, SKIPPED = "accepted", "rejected", "failed", "skipped"
+
+LEDGER_SCHEMA = pa.schema(
+    [
+        ("sample_id", pa.string()),
+        ("category", pa.string()),
+        ("status", pa.string()),
+        ("rule", pa.string()),
+        ("value", pa.float64()),
+        ("error", pa.string()),
+    ]
+)
 
 
 def build_manifest(accepted: pd.DataFrame) -> pa.Table:
@@ -73,3 +91,27 @@ def part_of(manifest: pa.Table, categories: Iterable[str]) -> pa.Table:
     names = sorted(categories)
     rows = manifest.filter(pc.is_in(manifest["category"], pa.array(names, pa.string())))
     return rows.replace_schema_metadata({PART: ",".join(names)})
+
+
+def build_ledger(judged: pd.DataFrame, skipped: Iterable[SkippedInput]) -> pa.Table:
+    """The table of `LEDGER_SCHEMA`: the rows of `judged`, which has its columns, in their order, then skipped inputs.
+
+    `value` is what broke the rule; where none was broken, or it is not finite, it is null.
+    """
+    broken = (judged["status"] == REJECTED) & np.isfinite(judged["value"])
+    listed = judged.assign(value=judged["value"].where(broken), rule=judged["rule"].replace("", None))
+    samples = pa.Table.from_pandas(listed[LEDGER_SCHEMA.names], LEDGER_SCHEMA, preserve_index=False)
+    unused = [
+        {"status": SKIPPED, "error": f"{item.source}: {item.path}: {item.reason}"}
+        for item in sorted(skipped, key=lambda item: (item.source, item.path, item.reason))
+    ]
+    return pa.concat_tables([samples.replace_schema_metadata(None), pa.Table.from_pylist(unused, LEDGER_SCHEMA)])
+
+
+def count_statuses(ledger: pa.Table) -> dict[str, Counter[str]]:
+    """By category, in sorted order: how many planned samples have each status."""
+    counts: dict[str, Counter[str]] = {}
+    for category, status in zip(ledger["category"].to_pylist(), ledger["status"].to_pylist(), strict=True):
+        if category is not None:
+            counts.setdefault(category, Counter())[status] += 1
+    return dict(sorted(counts.items()))

@@ -32,7 +32,7 @@ class Facts:
     command: str
     """What made the release, to be typed again."""
     metrics: dict[str, Any]
-    """See `tasks.metrics.build_metrics`."""
+    """See `tasks.release.metrics.build_metrics`."""
     judged: pd.DataFrame
     """The candidates' scores with `status`, `rule`, `value`, `nearest_lpips` and `effective_share`."""
     sources: tuple[SourceFacts, ...]

@@ -2,7 +2,7 @@ import re
 
 import numpy as np
 
-from tasks.figures import histogram
+from tasks.release.histogram import histogram
 
 
 def heights(svg: str, kind: str) -> float:

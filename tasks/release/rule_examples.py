@@ -23,8 +23,8 @@ from tasks.files.pictures import decode_image, decode_mask
 from tasks.params import SelectParams
 from tasks.quality.nearest import squared_distances
 from tasks.quality.select import COPY_MEASURE, COPY_RULE, RULES, meets
+from tasks.release.manifest import ACCEPTED, FAILED
 from tasks.seeds import choose
-from tasks.shards.ledger import ACCEPTED, FAILED
 
 if TYPE_CHECKING:
     from tasks.inputs.dataset import Inputs
@@ -65,7 +65,8 @@ class RuleExamples:
 def examples_of(params: SelectParams, judged: pd.DataFrame, inputs: Inputs, candidates: Path) -> list[RuleExamples]:
     """Every rule in the order of trial; the one against copies where real images were described.
 
-    `judged` is all candidates as `tasks.facts.Facts` has them. Raises DefectoryError where a shard cannot be read.
+    `judged` is all candidates as `tasks.release.summary.Facts` has them. Raises DefectoryError where a shard cannot be
+    read.
     """
     painted = judged[judged["status"] != FAILED]
     rules = RULES | ({COPY_RULE: COPY_MEASURE} if painted[COPY_MEASURE].notna().any() else {})

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tasks.contracts import DefectoryError
-from tasks.shards.checksums import CHECKSUMS, check_files, write_checksums
+from tasks.release.checksums import CHECKSUMS, check_files, write_checksums
 from tasks.versions import ReleaseDataset
 from tests.tiny_release import write_release
 

@@ -13,11 +13,11 @@ import pytest
 from tasks.candidates.read import read_scores
 from tasks.candidates.write import write_shard
 from tasks.contracts import DefectoryError
-from tasks.diversity import diversity_of
 from tasks.inputs.dataset import Inputs
 from tasks.params import Params
 from tasks.plan import plan_shards
-from tasks.release import build_release
+from tasks.release.build import build_release
+from tasks.release.diversity import diversity_of
 from tests.factories import Workspace, darken, draw_stroke, make_inputs, make_params, make_shard
 from tests.quality.test_ic_lpips import lpips
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import yaml
 
-from tasks.facts import Facts
-from tasks.metrics import score_key
-from tasks.templates import render
+from tasks.release.metrics import score_key
+from tasks.release.summary import Facts
+from tasks.release.templates import render
 
 _HUB_LICENSES = frozenset(
     {"apache-2.0", "mit", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0", "unknown"}

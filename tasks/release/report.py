@@ -16,15 +16,15 @@ import numpy as np
 import PIL.Image
 import pyarrow.parquet as pq
 
-from tasks.diversity import diversity_names
-from tasks.facts import Facts
-from tasks.figures import histogram
-from tasks.metrics import score_key
 from tasks.quality.select import rules_in_force
+from tasks.release.diversity import diversity_names
+from tasks.release.histogram import histogram
+from tasks.release.manifest import ACCEPTED, FAILED, REJECTED
+from tasks.release.metrics import score_key
+from tasks.release.rule_examples import RuleExamples
+from tasks.release.summary import Facts
+from tasks.release.templates import render
 from tasks.seeds import choose
-from tasks.shards.ledger import ACCEPTED, FAILED, REJECTED
-from tasks.templates import render
-from tasks.thresholds import RuleExamples
 
 SHEET_QUALITY = 86
 """Of a contact sheet's JPEG in the page."""
@@ -57,7 +57,8 @@ class PseudoMask:
 
 
 def build_report(facts: Facts, sheets: Mapping[str, str], rules: Sequence[RuleExamples]) -> str:
-    """The page as HTML. `sheets` are URLs by category (see `data_uri`), `rules` as `tasks.thresholds` has them."""
+    """The page as HTML. `sheets` are URLs by category (see `data_uri`), `rules` as `tasks.release.rule_examples` has
+    them."""
     failed = facts.judged[facts.judged["status"] == FAILED]
     return render(
         "report.html",

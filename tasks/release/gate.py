@@ -1,26 +1,27 @@
 """The gate: does a built release add up? It reads what lies on disk, so that a mistake of any station shows.
 
 In: a release's folder, the plan, the inputs and the params. Out: nothing, or one DefectoryError with every problem.
+
+Whole categories are held to the minima that the params set for them.
 """
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pyarrow as pa
 
 from tasks.contracts import TRAIN, DefectoryError, ShardPlan
 from tasks.files.tables import read_columns, read_table
-from tasks.gate_pictures import PICTURE_COLUMNS, name_some, picture_problems
-from tasks.gate_scores import score_problems
-from tasks.manifest import MANIFEST_SCHEMA
 from tasks.params import Params
-from tasks.shards.ledger import ACCEPTED, FAILED, LEDGER_SCHEMA, REJECTED, count_statuses
+from tasks.release.gate_pictures import PICTURE_COLUMNS, name_some, picture_problems
+from tasks.release.manifest import ACCEPTED, FAILED, LEDGER_SCHEMA, MANIFEST_SCHEMA, REJECTED, count_statuses
 
 if TYPE_CHECKING:
     from tasks.inputs.dataset import Inputs
@@ -131,3 +132,29 @@ def _outside_problems(manifest: pd.DataFrame, params: Params) -> Iterator[str]:
     changed = manifest[~(manifest["outside_max_abs"] <= params.select.max_outside_abs)]
     if len(changed):
         yield f"changed outside the mask and its feather ring: {name_some(list(changed['sample_id']))}"
+
+
+def score_problems(folder: Path, params: Params) -> Iterator[str]:
+    """One line a category and score below its minimum; a score that a category does not have is below every one."""
+    limits = {name: limit for name, limit in params.select.min_category_scores.items() if limit > 0}
+    if not limits:
+        return
+    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    for category, figures in metrics["categories"].items():
+        for name, limit in sorted(limits.items()):
+            asked = f"select.min_category_scores asks for at least {limit:g}"
+            if figures.get(name) is None:
+                yield f"category {category} has no {name}, where {asked}: {_why(name, figures, params)}"
+            elif figures[name] < limit:
+                yield (
+                    f"category {category} has the {name} {figures[name]:g}, where {asked}; "
+                    "look at its sheet, then change the minimum or the painting"
+                )
+
+
+def _why(name: str, figures: dict[str, Any], params: Params) -> str:
+    if name.startswith("is_") and name != f"is_{params.score.classifier}":
+        return f"score.classifier is {params.score.classifier}; name its score, or score with the other network"
+    if not figures["accepted"]:
+        return "none of its samples was accepted"
+    return "it takes a real defect of the train split with two accepted samples of its type nearest to it"

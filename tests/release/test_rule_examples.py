@@ -10,9 +10,9 @@ from tasks.candidates.read import read_scores
 from tasks.contracts import DefectoryError
 from tasks.quality.nearest_real import nearest_real, read_real_descriptors, write_real_descriptors
 from tasks.quality.select import COPY_RULE, RULES
-from tasks.release import judge_scores
+from tasks.release.judge import judge_scores
+from tasks.release.rule_examples import RuleExamples, examples_of, nearest_to, outlined
 from tasks.seeds import choose
-from tasks.thresholds import RuleExamples, examples_of, nearest_to, outlined
 from tests.factories import Workspace, make_params, make_workspace
 
 FAILED, FAINT = frozenset({"mono-000003"}), frozenset({"mono-000005", "mono-000006"})

@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from tasks.files.tables import encode_table
-from tasks.samples import read_manifest
-from tasks.shards.damage import damaged_samples
+from tasks.release.checksums import damaged_samples
+from tasks.release.reader import read_manifest
 from tests.tiny_release import write_release
 
 CATEGORIES = ("bolt", "nut", "screw")

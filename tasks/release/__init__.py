@@ -1,0 +1,1 @@
+"""The release: who is accepted, the manifest, the texts and pictures about it, and the gate before it."""
