@@ -21,8 +21,9 @@ from flows.local_store import BUCKET
 from flows.publish import publish
 from flows.pull import pull
 from flows.repository import dvc_environment, git, init_workspace
-from tasks.remotes import remote_of
-from tasks.versions import RELEASE, ReleaseDataset
+from tasks.versions.locked import RELEASE
+from tasks.versions.pulled import ReleaseDataset
+from tasks.versions.remote import remote_of
 
 RUN, CHECK = "benchmarks.kill_publish:run", "benchmarks.kill_publish:check"
 CHECK_DATA = "benchmarks.kill_publish:check_data"

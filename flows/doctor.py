@@ -22,8 +22,8 @@ from tasks.networks.classifiers import load_classifier
 from tasks.networks.device import describe_device
 from tasks.networks.weights import alexnet_lpips_weights
 from tasks.params import load_params
-from tasks.remotes import remote_of
 from tasks.synthesis import system_named, used_systems
+from tasks.versions.remote import remote_of
 from tasks.workspace import Workspace
 
 _SPARE_BYTES = 1_000_000_000

@@ -21,9 +21,10 @@ from flows.remote import RemoteCheck, added, check_remote, forget
 from flows.repository import LOCK, RESOLVED, dvc, git, has_identity
 from tasks.contracts import DefectoryError
 from tasks.params import load_params
-from tasks.remotes import CONTENT, remote_of
 from tasks.store.s3 import Store
-from tasks.versions import RELEASE, LockedOutput, ReleaseDataset, locked_outputs, outputs_of
+from tasks.versions.locked import RELEASE, LockedOutput, locked_outputs, outputs_of
+from tasks.versions.pulled import ReleaseDataset
+from tasks.versions.remote import CONTENT, remote_of
 from tasks.workspace import ROOT
 
 _STAGE = "release"

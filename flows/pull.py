@@ -22,10 +22,10 @@ from tasks.files.atomic import write_atomic
 from tasks.files.tables import encode_table
 from tasks.release.checksums import CHECKSUMS
 from tasks.release.manifest import PART, part_of
-from tasks.remotes import Expected, files_of, remote_of
 from tasks.store.addresses import check_address
 from tasks.store.s3 import Store
-from tasks.versions import RELEASE, LockedOutput, outputs_of
+from tasks.versions.locked import RELEASE, LockedOutput, outputs_of
+from tasks.versions.remote import Expected, files_of, remote_of
 
 _MANIFEST, _CARD, _IMAGES = f"{RELEASE}/manifest.parquet", f"{RELEASE}/README.md", f"{RELEASE}/images"
 _READERS = 8

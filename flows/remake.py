@@ -23,7 +23,7 @@ from tasks.generation.line import Line, make, masks
 from tasks.inputs.dataset import Inputs, read_inputs
 from tasks.params import Params, load_params
 from tasks.release.remake import differences, read_row, spec_of
-from tasks.versions import RELEASE, outputs_of
+from tasks.versions.locked import RELEASE, outputs_of
 from tasks.workspace import Workspace
 
 

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.remotes import CONTENT, Expected, content_key, files_of
 from tasks.store.s3 import Store, StoredObject
-from tasks.versions import LockedOutput
+from tasks.versions.locked import LockedOutput
+from tasks.versions.remote import CONTENT, Expected, content_key, files_of
 
 
 @dataclass(frozen=True)

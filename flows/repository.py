@@ -16,9 +16,9 @@ from pathlib import Path
 
 from flows.lock import descriptors
 from tasks.contracts import DefectoryError
-from tasks.remotes import default_remote, read_config
 from tasks.store.addresses import without_credentials
 from tasks.store.s3 import CHECKSUM_VARIABLES, Store, check_endpoint
+from tasks.versions.remote import default_remote, read_config
 
 REMOTE = "store"
 LOCK, RESOLVED = "dvc.lock", "resolved.json"

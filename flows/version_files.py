@@ -24,7 +24,7 @@ from tasks.files.pictures import decode_image, decode_mask
 from tasks.release.diff import Released
 from tasks.store.addresses import check_address, without_credentials
 from tasks.store.s3 import CHECKSUM_VARIABLES
-from tasks.versions import RELEASE, outputs_of
+from tasks.versions.locked import RELEASE, outputs_of
 
 Open = Callable[[str], IO[bytes]]
 

@@ -10,8 +10,8 @@ import json
 import subprocess
 from pathlib import Path
 
-from tasks.remotes import CONTENT, content_key
 from tasks.store.s3 import Store
+from tasks.versions.remote import CONTENT, content_key
 
 CONFIG = "[core]\n    remote = store\n['remote \"store\"']\n    url = {url}\n    endpointurl = {endpoint}\n"
 

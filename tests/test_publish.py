@@ -19,8 +19,10 @@ from flows.pull import pull
 from flows.remote import check_remote
 from flows.repository import dvc, git, init_workspace, override_endpoint
 from tasks.contracts import DefectoryError
-from tasks.remotes import CONTENT, remote_of
-from tasks.versions import Stream, locked_outputs, open_release
+from tasks.versions import open_release
+from tasks.versions.locked import locked_outputs
+from tasks.versions.remote import CONTENT, remote_of
+from tasks.versions.streamed import Stream
 from tests.conftest import KEY
 from tests.interruptible import take_interrupts
 

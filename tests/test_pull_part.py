@@ -12,9 +12,11 @@ from flows.publish import verify
 from flows.pull import pull
 from flows.versions import pull_here
 from tasks.contracts import DefectoryError
-from tasks.remotes import CONTENT, remote_of
 from tasks.store.s3 import Store
-from tasks.versions import RELEASE, ReleaseDataset, open_release, outputs_of
+from tasks.versions import open_release
+from tasks.versions.locked import RELEASE, outputs_of
+from tasks.versions.pulled import ReleaseDataset
+from tasks.versions.remote import CONTENT, remote_of
 
 
 def hashes_of(repo: Path, tag: str) -> dict[str, str]:

@@ -18,7 +18,7 @@ from flows.local_store import local_store
 from flows.pull import pull
 from flows.repository import git, override_endpoint
 from tasks.contracts import DefectoryError
-from tasks.remotes import CONTENT, remote_of
+from tasks.versions.remote import CONTENT, remote_of
 from tests.conftest import KEY
 from tests.faults.faulty_store import FaultyStore, Request, faulty_store
 

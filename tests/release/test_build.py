@@ -22,7 +22,7 @@ from tasks.release.build import build_release
 from tasks.release.checksums import CHECKSUMS, check_files
 from tasks.release.judge import judge_candidates, judge_scores
 from tasks.release.manifest import MANIFEST_SCHEMA
-from tasks.versions import ReleaseDataset
+from tasks.versions.pulled import ReleaseDataset
 from tests.factories import LICENSE, SOURCE, Workspace, make_params, make_workspace
 
 COMMAND = "defectory run --params params.yaml"

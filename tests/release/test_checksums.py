@@ -9,7 +9,7 @@ import pytest
 
 from tasks.contracts import DefectoryError
 from tasks.release.checksums import CHECKSUMS, check_files, write_checksums
-from tasks.versions import ReleaseDataset
+from tasks.versions.pulled import ReleaseDataset
 from tests.tiny_release import write_release
 
 BOLT, NUT = "images/bolt/00000.parquet", "images/nut/00000.parquet"

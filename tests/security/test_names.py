@@ -22,8 +22,9 @@ from tasks.inputs.dataset import pack_image, read_inputs, write_category, write_
 from tasks.params import load_params
 from tasks.release.manifest import MANIFEST_SCHEMA
 from tasks.release.remake import read_row
-from tasks.remotes import files_of
-from tasks.versions import LockedOutput, ReleaseDataset
+from tasks.versions.locked import LockedOutput
+from tasks.versions.pulled import ReleaseDataset
+from tasks.versions.remote import files_of
 from tests.factories import make_inputs
 from tests.tiny_release import write_release
 

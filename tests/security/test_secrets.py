@@ -92,7 +92,7 @@ def test_what_is_no_secret_in_an_address_stays() -> None:
 
 @pytest.mark.parametrize("name", ["access_key_id", "secret_access_key", "session_token"])
 def test_a_key_in_the_config_that_git_keeps_is_refused(tmp_path: Path, name: str) -> None:
-    from tasks.remotes import remote_of
+    from tasks.versions.remote import remote_of
 
     (tmp_path / ".dvc").mkdir()
     section = "[core]\n    remote = store\n['remote \"store\"']\n    url = s3://bucket/x\n"

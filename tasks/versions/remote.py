@@ -17,7 +17,7 @@ from tasks.contracts import DefectoryError, check_below
 from tasks.store.s3 import KEY_VARIABLES, Store
 
 if TYPE_CHECKING:
-    from tasks.versions import LockedOutput
+    from tasks.versions.locked import LockedOutput
 
 _SECRETS = ("access_key_id", "secret_access_key", "session_token", "sse_customer_key", "password")
 """Options of a remote that must not be in `.dvc/config`, which git keeps for everybody."""

@@ -1,4 +1,4 @@
-"""tasks/versions.py: a release folder as a torch Dataset, and the refusals of a folder that is not whole."""
+"""tasks/versions/__init__.py: a release folder as a torch Dataset, and the refusals of a folder that is not whole."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ import torch
 from torch.utils.data import DataLoader
 
 from tasks.contracts import DefectoryError
-from tasks.versions import ReleaseDataset, locked_outputs, open_release
+from tasks.versions import open_release
+from tasks.versions.locked import locked_outputs
+from tasks.versions.pulled import ReleaseDataset
 from tests.tiny_release import SIZE, pictures, write_release
 
 SAMPLES = 7

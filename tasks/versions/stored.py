@@ -17,11 +17,11 @@ import pyarrow as pa
 
 from tasks.contracts import DefectoryError
 from tasks.release.reader import read_manifest
-from tasks.remotes import Expected, files_of
 from tasks.store.s3 import Store
 from tasks.stored_shards import StoredShard
-from tasks.stream_order import Rows
-from tasks.versions import LockedOutput
+from tasks.versions.locked import LockedOutput
+from tasks.versions.remote import Expected, files_of
+from tasks.versions.stream_order import Rows
 
 _MANIFEST = "manifest.parquet"
 

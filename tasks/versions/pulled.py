@@ -1,74 +1,25 @@
-"""Read a released version: a torch Dataset over its manifest, and what a git tag says it is.
+"""A pulled release as a torch Dataset over its manifest.
 
-In: a release folder (`manifest.parquet` and the shards it names), or a tag in a checkout, whose release was
-pulled or lies in the store alone. Out: images, masks and labels. Why apart from dvc: a training machine needs
-torch, pyarrow and pillow to read a version, and git to know which one it has.
+In: a release folder (`manifest.parquet` and the shards it names). Out: images, masks and labels.
 """
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as parquet
-import yaml
 from torch.utils.data import Dataset
 
 from tasks.contracts import DefectoryError
 from tasks.release.checksums import check_files, damaged_samples
 from tasks.release.reader import PICTURES, make_item, read_manifest
-
-if TYPE_CHECKING:
-    from tasks.streams import StreamedRelease
-
-RELEASE = "data/release"
-
-
-@dataclass(frozen=True)
-class LockedOutput:
-    """A directory that a version holds, as dvc.lock records it."""
-
-    path: str
-    """Relative to the repository."""
-    md5: str
-    """Of the directory's listing, with dvc's ending `.dir`."""
-    size: int
-    """Bytes of all files together."""
-    files: int
-
-
-def locked_outputs(lock: str) -> tuple[LockedOutput, ...]:
-    """The directories in the text of a dvc.lock, in its order."""
-    stages = (yaml.safe_load(lock) or {}).get("stages", {})
-    outputs = [output for stage in stages.values() for output in stage.get("outs", [])]
-    return tuple(
-        LockedOutput(output["path"], output["md5"], output["size"], output["nfiles"])
-        for output in outputs
-        if output.get("md5", "").endswith(".dir")
-    )
-
-
-def outputs_of(repo: Path, tag: str) -> dict[str, LockedOutput]:
-    """What the git tag `tag` holds, by path. Raises DefectoryError naming the tags there are."""
-    shown = _git(repo, "show", f"refs/tags/{tag}:dvc.lock")
-    if shown is None:
-        tags = (_git(repo, "tag", "--list") or "").split()
-        raise DefectoryError(f"{repo}: no version is tagged {tag!r}; tags here: {', '.join(tags) or 'none'}")
-    return {output.path: output for output in locked_outputs(shown)}
-
-
-def _git(repo: Path, *arguments: str) -> str | None:
-    try:
-        result = subprocess.run(["git", *arguments], cwd=repo, capture_output=True, encoding="utf-8")
-    except FileNotFoundError:
-        raise DefectoryError(f"cannot run git in {repo}: install git, and give an existing checkout") from None
-    return result.stdout if result.returncode == 0 else None
+from tasks.versions.locked import RELEASE, LockedOutput, locked_outputs
 
 
 class ReleaseDataset(Dataset[dict[str, Any]]):
@@ -124,65 +75,7 @@ class ReleaseDataset(Dataset[dict[str, Any]]):
         return stored["image"]["bytes"], stored["mask"]["bytes"]
 
 
-@dataclass(frozen=True)
-class Stream:
-    """How a version is read straight from its store, without a pull."""
-
-    categories: tuple[str, ...] = ()
-    """Only these; all where empty."""
-    seed: int | None = None
-    """Shuffles, anew in each epoch; without one the order is the manifest's."""
-    buffer: int = 256
-    """Samples that are held and mixed, beside as many that are fetched ahead; in each worker."""
-    rank: int = 0
-    world_size: int = 1
-    """Processes that train together; each gets its own share, none differing by more than one sample."""
-    verify: bool = False
-    """Compare the SHA-256 of each image and mask with the manifest's."""
-    endpoint: str | None = None
-    """Another address of the store's server than the repository's."""
-
-
-@overload
-def open_release(
-    tag: str, repo: Path = ..., transform: Callable[[dict[str, Any]], Any] | None = ..., stream: None = ...
-) -> ReleaseDataset: ...
-
-
-@overload
-def open_release(
-    tag: str, repo: Path = ..., transform: Callable[[dict[str, Any]], Any] | None = ..., *, stream: Stream
-) -> StreamedRelease: ...
-
-
-def open_release(
-    tag: str,
-    repo: Path = Path(),
-    transform: Callable[[dict[str, Any]], Any] | None = None,
-    stream: Stream | None = None,
-) -> ReleaseDataset | StreamedRelease:
-    """The Dataset of the version `tag`, read from a checkout into which its release was pulled.
-
-    With `stream` nothing needs to be pulled, a clone alone is enough: an IterableDataset of the same items out of the
-    store that the clone names. The key is where boto3 finds it: in the environment or a profile.
-
-    Raises DefectoryError when there is no such tag; nothing was pulled, or another version is there; or the store, the
-    key or one of the version's files is not as it should be.
-    """
-    output = outputs_of(repo, tag).get(RELEASE)
-    if output is None:
-        raise DefectoryError(f"{repo}: the tag {tag!r} holds no {RELEASE}")
-    if stream is not None:
-        # Here, because a folder is read without boto3.
-        from tasks.remotes import remote_of
-        from tasks.stored_release import open_stored
-        from tasks.streams import StreamedRelease
-
-        return StreamedRelease(open_stored(tag, output, remote_of(repo, stream.endpoint)), stream, transform)
-    return ReleaseDataset(_pulled(tag, output, repo), transform)
-
-
-def _pulled(tag: str, output: LockedOutput, repo: Path) -> Path:
+def pulled_folder(tag: str, output: LockedOutput, repo: Path) -> Path:
     """The folder of the release. Raises DefectoryError where it is not exactly what the tag names."""
     folder = repo / RELEASE
     files = [path for path in folder.rglob("*") if path.is_file()]

@@ -12,11 +12,13 @@ import torch
 from torch.utils.data import DataLoader
 
 from tasks.contracts import DefectoryError
-from tasks.remotes import remote_of
 from tasks.store.s3 import Store
 from tasks.stored_shards import StoredShard, _end_of
-from tasks.streams import StreamedRelease
-from tasks.versions import RELEASE, ReleaseDataset, Stream, open_release
+from tasks.versions import open_release
+from tasks.versions.locked import RELEASE
+from tasks.versions.pulled import ReleaseDataset
+from tasks.versions.remote import remote_of
+from tasks.versions.streamed import Stream, StreamedRelease
 from tests.conftest import KEY
 from tests.stored_version import store_version
 from tests.tiny_release import write_release
@@ -137,7 +139,9 @@ def test_a_worker_that_starts_late_takes_its_own_part(repo: Path, monkeypatch: p
     dataset = open_release("v1", repo, stream=SHUFFLED)
 
     def part_of(worker: int) -> Iterator[dict[str, Any]]:
-        monkeypatch.setattr("tasks.streams.get_worker_info", lambda: SimpleNamespace(id=worker, num_workers=2))
+        monkeypatch.setattr(
+            "tasks.versions.streamed.get_worker_info", lambda: SimpleNamespace(id=worker, num_workers=2)
+        )
         return iter(dataset)
 
     early = part_of(0)
