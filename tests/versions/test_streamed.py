@@ -13,11 +13,11 @@ from torch.utils.data import DataLoader
 
 from tasks.contracts import DefectoryError
 from tasks.store.s3 import Store
-from tasks.stored_shards import StoredShard, _end_of
 from tasks.versions import open_release
 from tasks.versions.locked import RELEASE
 from tasks.versions.pulled import ReleaseDataset
 from tasks.versions.remote import remote_of
+from tasks.versions.stored import StoredShard, _end_of
 from tasks.versions.streamed import Stream, StreamedRelease
 from tests.conftest import KEY
 from tests.stored_version import store_version
@@ -171,7 +171,7 @@ def test_categories_are_all_that_is_read(repo: Path, monkeypatch: pytest.MonkeyP
 def test_of_a_large_shard_only_the_wanted_row_group_is_read(
     repo: Path, endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks.stored_shards._END_BYTES", 1 << 16)
+    monkeypatch.setattr("tasks.versions.stored._END_BYTES", 1 << 16)
     ranges: list[tuple[int, int]] = []
     read_range = Store.read_range
 
