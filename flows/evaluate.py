@@ -19,7 +19,7 @@ from flows.stage import run_stage
 from flows.terminal import output, progress
 from flows.timing import record_wall
 from tasks.contracts import TRAIN, DefectoryError
-from tasks.evaluation.contracts import SyntheticSet
+from tasks.detectors.protocol import SyntheticSet
 from tasks.evaluation.evaluation import evaluate as evaluate_category
 from tasks.evaluation.examples import RELEASE, photographs_of, released
 from tasks.evaluation.leaks import refuse_leaks

@@ -10,7 +10,7 @@ from benchmarks.worth.__main__ import OWN, PUBLISHED, as_published
 from benchmarks.worth.kept import read_examples, write_examples
 from tasks.params import Params
 from tasks.synthesis import SYSTEMS
-from tests.evaluation.pictures import defective
+from tests.detectors.pictures import defective
 
 
 def test_kept_examples_are_the_same_pixels_and_labels(tmp_path: Path) -> None:

@@ -22,8 +22,8 @@ from benchmarks.setup import read_or_build, systems_named
 from benchmarks.systems.training import timed
 from benchmarks.worth.kept import ByCategory, read_examples, write_examples
 from flows.terminal import progress
+from tasks.detectors.protocol import Role, SyntheticSet
 from tasks.diffusion import codec_training
-from tasks.evaluation.contracts import Role, SyntheticSet
 from tasks.evaluation.evaluation import Evaluation, evaluate
 from tasks.evaluation.examples import photographs_of
 from tasks.evaluation.figures import Figures

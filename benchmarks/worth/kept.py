@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks.evaluation.contracts import Example
+from tasks.detectors.protocol import Example
 from tasks.files.atomic import write_atomic
 from tasks.files.pictures import decode_image, decode_mask, encode_image, encode_mask
 from tasks.files.tables import IMAGE_ROWS, encode_table

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from tasks.evaluation.contracts import Arm, Example, SyntheticSet
+from tasks.detectors.protocol import Arm, Example, SyntheticSet
 from tasks.evaluation.examples import Photographs, shuffled
 from tasks.seeds import choose
 

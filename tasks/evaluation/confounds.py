@@ -15,7 +15,7 @@ from itertools import cycle
 import numpy as np
 from scipy.ndimage import binary_dilation, convolve
 
-from tasks.evaluation.contracts import Arm, Example, TestSet
+from tasks.detectors.protocol import Arm, Example, TestSet
 from tasks.inputs.checks import told_apart
 
 _REFUSING = 0.9

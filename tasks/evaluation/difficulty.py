@@ -21,8 +21,8 @@ from scipy.stats import ks_2samp, wasserstein_distance
 from sklearn.metrics import roc_auc_score
 
 from tasks.contracts import DefectoryError
-from tasks.evaluation import memory_bank
-from tasks.evaluation.contracts import Arm, Example
+from tasks.detectors import memory_bank
+from tasks.detectors.protocol import Arm, Example
 from tasks.evaluation.examples import Photographs
 from tasks.evaluation.parents import nearest_normals
 from tasks.evaluation.validity import Validity, validity_of

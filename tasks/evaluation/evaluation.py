@@ -15,11 +15,11 @@ from pathlib import Path
 import PIL.Image
 import torch
 
-from tasks.evaluation import localiser, memory_bank, probe
+from tasks.detectors import localiser, memory_bank, probe
+from tasks.detectors.protocol import Arm, Detector, Scored, SyntheticSet, TestSet
 from tasks.evaluation.arms import arms_of
 from tasks.evaluation.available import available
 from tasks.evaluation.confounds import Confound, find_confounds
-from tasks.evaluation.contracts import Arm, Detector, Scored, SyntheticSet, TestSet
 from tasks.evaluation.difficulty import Difficulty, difficulties_of
 from tasks.evaluation.examples import Photographs
 from tasks.evaluation.figures import Figures, figures_of

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tasks.contracts import CLEAN, TEST, TRAIN, DefectoryError, Image, InputImage, Mask, check_below
-from tasks.evaluation.contracts import Example, TestSet
+from tasks.detectors.protocol import Example, TestSet
 from tasks.files.pictures import decode_image, decode_mask
 from tasks.inputs.dataset import Inputs
 from tasks.inputs.normalise import fit_image, fit_mask

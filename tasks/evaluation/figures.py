@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.detectors.protocol import Role, Scored, TestSet
 from tasks.evaluation.available import strata
-from tasks.evaluation.contracts import Role, Scored, TestSet
 from tasks.evaluation.histograms import ScoreHistograms
 from tasks.evaluation.intervals import Interval, interval, paired_interval, resampling_weights
 from tasks.params.detectors import EvaluateParams

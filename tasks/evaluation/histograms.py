@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.contracts import DefectoryError
+from tasks.detectors.protocol import Scored, TestSet
 from tasks.evaluation.available import IMAGE_METRICS, PIXEL_METRICS, WITHOUT_MASK, available, strata
-from tasks.evaluation.contracts import Scored, TestSet
 from tasks.evaluation.instances import Instances
 from tasks.evaluation.rankings import ImageRanking, PixelHistograms, Values
 

@@ -17,7 +17,7 @@ import numpy as np
 from scipy.ndimage import binary_dilation
 
 from tasks.contracts import CLEAN, TEST, TRAIN, DefectoryError, Image, InputImage
-from tasks.evaluation.contracts import Example
+from tasks.detectors.protocol import Example
 from tasks.inputs.crops import shared_pieces
 from tasks.inputs.dataset import Inputs
 from tasks.inputs.duplicates import descriptor_of, near_between

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from tasks.evaluation.contracts import Arm, Example
+from tasks.detectors.protocol import Arm, Example
 from tasks.quality.distribution import Features, features_of, kid_name, kid_of
 from tasks.quality.ic_lpips import PROTOCOLS, ic_lpips
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from skimage.segmentation import find_boundaries
 
 from tasks.contracts import Image
-from tasks.evaluation.contracts import Example, Scored
+from tasks.detectors.protocol import Example, Scored
 from tasks.release.picture_grid import TILE, GridRow, draw_grid
 from tasks.seeds import choose
 

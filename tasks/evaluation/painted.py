@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 
 from tasks.contracts import Image, Place, Verdict
-from tasks.evaluation.contracts import Example
+from tasks.detectors.protocol import Example
 from tasks.evaluation.examples import synthetic
 from tasks.generation.line import Line, make, masks
 from tasks.inputs.dataset import Inputs

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.evaluation.contracts import Example
+from tasks.detectors.protocol import Example
 
 _LOOKED_AT = 32
 """Pixels a side by which images are compared, at least."""

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tasks.evaluation.contracts import Arm, Detector, Example, Scored, TestSet
+from tasks.detectors.protocol import Arm, Detector, Example, Scored, TestSet
 from tasks.files.atomic import write_atomic
 from tasks.params import fingerprint
 from tasks.params.detectors import EvaluateParams

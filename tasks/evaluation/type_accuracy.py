@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
-from tasks.evaluation import classifier, feature_classifier
-from tasks.evaluation.contracts import Arm, Example, TestSet
+from tasks.detectors import classifier, feature_classifier
+from tasks.detectors.protocol import Arm, Example, TestSet
 from tasks.params.detectors import EvaluateParams
 from tasks.progress import Report
 

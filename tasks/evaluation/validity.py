@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from tasks.contracts import Image
-from tasks.evaluation.contracts import Example
+from tasks.detectors.protocol import Example
 from tasks.networks.lpips import shared_lpips
 from tasks.params import SelectParams
 from tasks.quality.descriptor import describe

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from tasks.contracts import CLEAN, Mask
-from tasks.evaluation.contracts import Example, Scored, TestSet
+from tasks.detectors.protocol import Example, Scored, TestSet
 
 
 def make_test(masks: Sequence[Mask | None], defective: Sequence[bool], size: int = 32) -> TestSet:

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from tasks.evaluation import classifier, feature_classifier, localiser, memory_bank, probe
-from tasks.evaluation.contracts import Arm, Detector
+from tasks.detectors import classifier, feature_classifier, localiser, memory_bank, probe
+from tasks.detectors.protocol import Arm, Detector
 from tasks.evaluation.likeness import likenesses_of
 from tasks.networks.device import HOST, device_of
 from tasks.params.detectors import ClassifierParams, EvaluateParams, LocaliserParams, ProbeParams
 from tasks.progress import silent
 from tests import pretend_device
-from tests.evaluation.pictures import arm, defective, held_out
+from tests.detectors.pictures import arm, defective, held_out
 
 PRETEND = torch.device(pretend_device.NAME, 0)
 DETECTORS: dict[str, Detector] = {"localiser": localiser, "memory_bank": memory_bank, "probe": probe}

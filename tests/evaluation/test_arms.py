@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from tasks.detectors.protocol import Arm, SyntheticSet, TestSet
 from tasks.evaluation.arms import ALL_REAL, FEW_REAL, NORMALS, SHUFFLED, arms_of
-from tasks.evaluation.contracts import Arm, SyntheticSet, TestSet
 from tasks.evaluation.examples import Photographs
-from tests.evaluation.pictures import defective, held_out, normal
+from tests.detectors.pictures import defective, held_out, normal
 
 NORMAL = tuple(normal(number) for number in range(4))
 REAL = tuple(defective(number) for number in range(3))

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from tasks.contracts import CLEAN
+from tasks.detectors.protocol import Arm, Example, TestSet
 from tasks.evaluation.confounds import find_confounds, statistics_of
-from tasks.evaluation.contracts import Arm, Example, TestSet
 
 
 def some(count: int, seed: int, light: float = 1.0, noise: float = 4.0, defect: bool = False) -> tuple[Example, ...]:

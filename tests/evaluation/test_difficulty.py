@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from tasks.contracts import DefectoryError
-from tasks.evaluation.contracts import Arm, Example, TestSet
+from tasks.detectors.protocol import Arm, Example, TestSet
 from tasks.evaluation.difficulty import Difficulty, auroc, compare, difficulties_of, hold_out
 from tasks.evaluation.examples import Photographs
 from tasks.evaluation.parents import nearest_normals
 from tasks.evaluation.validity import validity_of
 from tasks.networks.device import HOST
 from tasks.params.detectors import EvaluateParams
-from tests.evaluation.planted import SIZE, defect, disc, ignore, normal, texture
+from tests.detectors.planted import SIZE, defect, disc, ignore, normal, texture
 
 PARAMS = EvaluateParams(image_size=SIZE)
 NORMALS = tuple(map(normal, range(30)))

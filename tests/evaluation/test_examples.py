@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from tasks.contracts import CLEAN, TEST, TRAIN, DefectoryError, InputImage
-from tasks.evaluation.contracts import PHOTOGRAPH
+from tasks.detectors.protocol import PHOTOGRAPH
 from tasks.evaluation.examples import RELEASE, photographs_of, released, shuffled
 from tasks.inputs.dataset import Inputs
 from tasks.masks.pseudo import Plane
 from tasks.masks.pseudo_store import PSEUDO_MASKS, PseudoMask, write_pseudo_masks
 from tests import tiny_release
-from tests.evaluation.pictures import defective, normal
+from tests.detectors.pictures import defective, normal
 
 SIDE = 32
 

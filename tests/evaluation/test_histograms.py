@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tasks.detectors.protocol import Scored
 from tasks.evaluation.available import IMAGE_METRICS, PIXEL_METRICS, strata
-from tasks.evaluation.contracts import Scored
 from tasks.evaluation.histograms import ScoreHistograms
 from tasks.evaluation.intervals import resampling_weights
 from tests.evaluation.agreement import TOLERANCE, assert_agree, exact, row

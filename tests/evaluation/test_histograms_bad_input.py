@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from tasks.contracts import DefectoryError
+from tasks.detectors.protocol import Scored, TestSet
 from tasks.evaluation.available import PIXEL_METRICS, available, strata
-from tasks.evaluation.contracts import Scored, TestSet
 from tasks.evaluation.exact import image_metrics, pixel_metrics
 from tasks.evaluation.histograms import ScoreHistograms
 from tasks.evaluation.intervals import resampling_weights

@@ -7,8 +7,8 @@ import pytest
 from scipy.stats import norm
 
 from tasks.contracts import DefectoryError
+from tasks.detectors.protocol import Scored
 from tasks.evaluation.available import strata
-from tasks.evaluation.contracts import Scored
 from tasks.evaluation.histograms import ScoreHistograms
 from tasks.evaluation.intervals import Interval, interval, paired_interval, resampling_weights
 from tests.evaluation.scored_sets import make_random, make_test

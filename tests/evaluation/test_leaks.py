@@ -10,7 +10,7 @@ import pytest
 from PIL import Image as PillowImage
 
 from tasks.contracts import TEST, TRAIN, DefectoryError, Image, InputImage
-from tasks.evaluation.contracts import Example
+from tasks.detectors.protocol import Example
 from tasks.evaluation.leaks import Leak, check_leaks, find_leaks, refuse_leaks
 from tasks.files.pictures import encode_image
 from tasks.inputs.dataset import REPORT, Inputs, pack_image, read_inputs, write_category, write_json, write_splits

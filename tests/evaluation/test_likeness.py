@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tasks.evaluation.contracts import Arm
+from tasks.detectors.protocol import Arm
 from tasks.evaluation.likeness import likenesses_of
 from tasks.networks.device import HOST
-from tests.evaluation.pictures import arm, defective
+from tests.detectors.pictures import arm, defective
 
 REAL = tuple(defective(number) for number in range(6))
 

@@ -11,12 +11,12 @@ import pytest
 import torch
 
 from tasks.contracts import Image
-from tasks.evaluation.contracts import Arm, Scored, TestSet
+from tasks.detectors.protocol import Arm, Scored, TestSet
 from tasks.evaluation.scoring import score_arm
 from tasks.networks.device import HOST
 from tasks.params.detectors import EvaluateParams, ProbeParams
 from tasks.progress import Report
-from tests.evaluation.pictures import arm, defective, held_out, normal
+from tests.detectors.pictures import arm, defective, held_out, normal
 
 PARAMS = EvaluateParams(image_size=64)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tasks.evaluation.contracts import Role
+from tasks.detectors.protocol import Role
 from tasks.evaluation.figures import Figures
 from tasks.evaluation.verdict import Verdict, judge
 

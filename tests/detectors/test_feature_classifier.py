@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from tasks.contracts import DefectoryError
-from tasks.evaluation.contracts import Arm, Example
-from tasks.evaluation.feature_classifier import balanced, fit, predict
+from tasks.detectors.feature_classifier import balanced, fit, predict
+from tasks.detectors.protocol import Arm, Example
 from tasks.networks.device import HOST
 from tasks.params.detectors import EvaluateParams
-from tests.evaluation.planted import SIZE, defect, disc, texture
+from tests.detectors.planted import SIZE, defect, disc, texture
 
 PARAMS = EvaluateParams(image_size=SIZE)
 BLOBS, STAINS = ([defect(number, name, radius=7) for number in range(12)] for name in ("blob", "stain"))

@@ -6,7 +6,7 @@ import numpy as np
 from scipy import ndimage
 
 from tasks.contracts import CLEAN
-from tasks.evaluation.contracts import Arm, Example, TestSet
+from tasks.detectors.protocol import Arm, Example, TestSet
 
 SIDE = 64
 

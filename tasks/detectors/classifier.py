@@ -18,7 +18,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from tasks.contracts import DefectoryError, Image
-from tasks.evaluation.contracts import Arm
+from tasks.detectors.protocol import Arm
 from tasks.networks.device import HOST, device_of, moved
 from tasks.networks.weights import efficientnet_lite0
 from tasks.params.detectors import EvaluateParams

@@ -9,12 +9,12 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from tasks.contracts import DefectoryError
-from tasks.evaluation.contracts import Example, TestSet
+from tasks.detectors.probe import LinearProbe, balanced, cell_labels, described, draw, fit, score
+from tasks.detectors.protocol import Example, TestSet
 from tasks.evaluation.examples import shuffled
-from tasks.evaluation.probe import LinearProbe, balanced, cell_labels, described, draw, fit, score
 from tasks.networks.device import HOST
 from tasks.params.detectors import EvaluateParams, ProbeParams
-from tests.evaluation.planted import SIZE, arm, defect, ignore, normal, texture
+from tests.detectors.planted import SIZE, arm, defect, ignore, normal, texture
 
 PARAMS = EvaluateParams(image_size=SIZE)
 TEST = TestSet((*map(normal, range(50, 56)), *map(defect, range(50, 58))))

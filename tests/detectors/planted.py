@@ -8,7 +8,7 @@ import numpy as np
 from skimage import data
 
 from tasks.contracts import CLEAN, Image, Mask
-from tasks.evaluation.contracts import Arm, Example
+from tasks.detectors.protocol import Arm, Example
 
 SIZE = 64
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from tasks.contracts import DefectoryError
-from tasks.evaluation.features import FeatureCache, cells_of, coverage, grid_of, neighbourhoods, pooled, to_map
-from tests.evaluation.planted import SIZE, disc, texture
+from tasks.detectors.features import FeatureCache, cells_of, coverage, grid_of, neighbourhoods, pooled, to_map
+from tests.detectors.planted import SIZE, disc, texture
 
 
 @pytest.mark.parametrize(("side", "cells"), [(32, 8), (64, 16), (160, 32)])
@@ -53,7 +53,7 @@ def test_kept_features_are_those_computed_again_and_the_oldest_make_room() -> No
 def test_an_image_that_was_kept_is_not_computed_again(monkeypatch: pytest.MonkeyPatch) -> None:
     cache = FeatureCache()
     cache.cells(texture(0))
-    monkeypatch.setattr("tasks.evaluation.features._computed", lambda image, device: pytest.fail("computed again"))
+    monkeypatch.setattr("tasks.detectors.features._computed", lambda image, device: pytest.fail("computed again"))
     cache.cells(texture(0).copy())
 
 

@@ -17,8 +17,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from tasks.contracts import DefectoryError, Image, Mask
-from tasks.evaluation.contracts import Arm, Example, Scored
-from tasks.evaluation.features import CHANNELS, Cells, cells_of, coverage, grid_of, neighbourhoods, to_map
+from tasks.detectors.features import CHANNELS, Cells, cells_of, coverage, grid_of, neighbourhoods, to_map
+from tasks.detectors.protocol import Arm, Example, Scored
 from tasks.networks.device import HOST
 from tasks.params.detectors import EvaluateParams
 from tasks.progress import Report

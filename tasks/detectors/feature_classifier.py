@@ -19,8 +19,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
 from tasks.contracts import DefectoryError
-from tasks.evaluation.contracts import Arm, Example
-from tasks.evaluation.features import pooled
+from tasks.detectors.features import pooled
+from tasks.detectors.protocol import Arm, Example
 from tasks.params.detectors import EvaluateParams
 
 _ROUNDS = 1000

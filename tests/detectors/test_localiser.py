@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from tasks.contracts import DefectoryError
-from tasks.evaluation import localiser
-from tasks.evaluation.contracts import Arm
+from tasks.detectors import localiser
+from tasks.detectors.protocol import Arm
 from tasks.evaluation.exact import image_metrics, pixel_metrics
 from tasks.networks.device import HOST
 from tasks.params.detectors import EvaluateParams, LocaliserParams
 from tasks.progress import silent
-from tests.evaluation.pictures import arm, defective, held_out, normal
+from tests.detectors.pictures import arm, defective, held_out, normal
 
 PARAMS = EvaluateParams(image_size=64, localiser=LocaliserParams(width=4, steps=60, batch_size=4, learning_rate=3e-3))
 

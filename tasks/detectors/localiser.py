@@ -18,7 +18,7 @@ from torch.nn import functional
 from torchvision.ops import sigmoid_focal_loss
 
 from tasks.contracts import DefectoryError, Image
-from tasks.evaluation.contracts import Arm, Example, Scored
+from tasks.detectors.protocol import Arm, Example, Scored
 from tasks.networks.device import HOST, device_of, moved
 from tasks.params.detectors import EvaluateParams, LocaliserParams
 from tasks.progress import Report

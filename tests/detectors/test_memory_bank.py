@@ -9,11 +9,11 @@ import pytest
 from scipy.stats import spearmanr
 
 from tasks.contracts import DefectoryError
-from tasks.evaluation import memory_bank
-from tasks.evaluation.memory_bank import MemoryBank, dte_np, fit, greedy_coreset, score
+from tasks.detectors import memory_bank
+from tasks.detectors.memory_bank import MemoryBank, dte_np, fit, greedy_coreset, score
 from tasks.networks.device import HOST
 from tasks.params.detectors import EvaluateParams
-from tests.evaluation.planted import SIZE, arm, defect, disc, ignore, texture
+from tests.detectors.planted import SIZE, arm, defect, disc, ignore, texture
 
 PARAMS = EvaluateParams(image_size=SIZE)
 

@@ -19,8 +19,8 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler
 
 from tasks.contracts import DefectoryError, Image
-from tasks.evaluation.contracts import Arm, Scored
-from tasks.evaluation.features import CHANNELS, cells_of, grid_of, neighbourhoods, to_map
+from tasks.detectors.features import CHANNELS, cells_of, grid_of, neighbourhoods, to_map
+from tasks.detectors.protocol import Arm, Scored
 from tasks.networks.device import HOST
 from tasks.params.detectors import EvaluateParams
 from tasks.progress import Report

@@ -1,0 +1,1 @@
+"""Detectors, one file each: what the evaluation trains on real and on painted defects."""
