@@ -24,10 +24,10 @@ from benchmarks.worth.kept import ByCategory, read_examples, write_examples
 from flows.terminal import progress
 from tasks.detectors.protocol import Role, SyntheticSet
 from tasks.diffusion import codec_training
-from tasks.evaluation.evaluation import Evaluation, evaluate
+from tasks.evaluation.evaluate import Evaluation, evaluate
 from tasks.evaluation.examples import photographs_of
-from tasks.evaluation.figures import Figures
 from tasks.evaluation.leaks import Leak, refuse_leaks
+from tasks.evaluation.metrics.arm_figures import Figures
 from tasks.evaluation.outcome import write_outcome
 from tasks.evaluation.painted import BASELINES, as_many, only, painted_by
 from tasks.evaluation.verdict import Verdict

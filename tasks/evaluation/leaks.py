@@ -18,7 +18,7 @@ from scipy.ndimage import binary_dilation
 
 from tasks.contracts import CLEAN, TEST, TRAIN, DefectoryError, Image, InputImage
 from tasks.detectors.protocol import Example
-from tasks.inputs.crops import shared_pieces
+from tasks.evaluation.pieces import shared_pieces
 from tasks.inputs.dataset import Inputs
 from tasks.inputs.duplicates import descriptor_of, near_between
 from tasks.inputs.normalise import fit_image

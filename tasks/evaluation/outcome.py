@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tasks.evaluation.evaluation import Evaluation
-from tasks.evaluation.figures import Figures
-from tasks.evaluation.intervals import Interval
+from tasks.evaluation.evaluate import Evaluation
+from tasks.evaluation.metrics.arm_figures import Figures
+from tasks.evaluation.metrics.intervals import Interval
 from tasks.evaluation.tables import markdown
 from tasks.files.atomic import write_atomic
 from tasks.params.detectors import EvaluateParams

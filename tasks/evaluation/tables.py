@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
-from tasks.evaluation.available import IMAGE_METRICS, PIXEL_METRICS
 from tasks.evaluation.confounds import Confound
-from tasks.evaluation.evaluation import Evaluation
-from tasks.evaluation.figures import Figures
-from tasks.evaluation.intervals import Interval
+from tasks.evaluation.evaluate import Evaluation
 from tasks.evaluation.leaks import Leak
 from tasks.evaluation.likeness import Likeness
+from tasks.evaluation.metrics.arm_figures import Figures
+from tasks.evaluation.metrics.available import IMAGE_METRICS, PIXEL_METRICS
+from tasks.evaluation.metrics.intervals import Interval
 from tasks.evaluation.type_accuracy import TypeAccuracy
 from tasks.evaluation.verdict import Verdict
 from tasks.params.detectors import EvaluateParams

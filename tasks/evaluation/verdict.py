@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from tasks.evaluation.figures import Figures
-from tasks.evaluation.intervals import Interval
+from tasks.evaluation.metrics.arm_figures import Figures
+from tasks.evaluation.metrics.intervals import Interval
 
 _BY_IMAGE = "image_auroc"
 

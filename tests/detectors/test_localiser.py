@@ -11,7 +11,7 @@ import torch
 from tasks.contracts import DefectoryError
 from tasks.detectors import localiser
 from tasks.detectors.protocol import Arm
-from tasks.evaluation.exact import image_metrics, pixel_metrics
+from tasks.evaluation.metrics.exact import image_metrics, pixel_metrics
 from tasks.networks.device import HOST
 from tasks.params.detectors import EvaluateParams, LocaliserParams
 from tasks.progress import silent

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tasks.detectors.protocol import Role
-from tasks.evaluation.figures import Figures
+from tasks.evaluation.metrics.arm_figures import Figures
 from tasks.evaluation.verdict import Verdict, judge
 
 RESAMPLES = np.random.default_rng(0).normal(scale=0.02, size=400)

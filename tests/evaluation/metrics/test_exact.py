@@ -7,9 +7,9 @@ import pytest
 from numpy.typing import NDArray
 
 from tasks.contracts import DefectoryError
-from tasks.evaluation.exact import image_metrics, pixel_metrics
-from tests.evaluation.scored_sets import correlated_maps, random_masks
-from tests.evaluation.slow_metrics import slow_instance_precision, slow_pro
+from tasks.evaluation.metrics.exact import image_metrics, pixel_metrics
+from tests.evaluation.metrics.scored_sets import correlated_maps, random_masks
+from tests.evaluation.metrics.slow_metrics import slow_instance_precision, slow_pro
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from tasks.contracts import DefectoryError
 from tasks.detectors.protocol import Scored, TestSet
-from tasks.evaluation.available import IMAGE_METRICS, PIXEL_METRICS, WITHOUT_MASK, available, strata
-from tasks.evaluation.instances import Instances
-from tasks.evaluation.rankings import ImageRanking, PixelHistograms, Values
+from tasks.evaluation.metrics.available import IMAGE_METRICS, PIXEL_METRICS, WITHOUT_MASK, available, strata
+from tasks.evaluation.metrics.instances import Instances
+from tasks.evaluation.metrics.rankings import ImageRanking, PixelHistograms, Values
 
 Weights = NDArray[np.int64] | NDArray[np.float64]
 

@@ -11,7 +11,7 @@ import PIL.Image
 import pytest
 
 from tasks.contracts import Image
-from tasks.inputs.crops import shared_pieces
+from tasks.evaluation.pieces import shared_pieces
 from tasks.inputs.normalise import fit_image
 
 FOLDER = Path(elpv_dataset.__file__).parent / "data" / "images"

@@ -9,12 +9,12 @@ import pytest
 
 from tasks.contracts import DefectoryError
 from tasks.detectors.protocol import Scored, TestSet
-from tasks.evaluation.available import PIXEL_METRICS, available, strata
-from tasks.evaluation.exact import image_metrics, pixel_metrics
-from tasks.evaluation.histograms import ScoreHistograms
-from tasks.evaluation.intervals import resampling_weights
-from tests.evaluation.agreement import TOLERANCE, assert_agree, exact, row
-from tests.evaluation.scored_sets import make_random, make_test
+from tasks.evaluation.metrics.available import PIXEL_METRICS, available, strata
+from tasks.evaluation.metrics.exact import image_metrics, pixel_metrics
+from tasks.evaluation.metrics.histograms import ScoreHistograms
+from tasks.evaluation.metrics.intervals import resampling_weights
+from tests.evaluation.metrics.agreement import TOLERANCE, assert_agree, exact, row
+from tests.evaluation.metrics.scored_sets import make_random, make_test
 
 
 def without_masks(test: TestSet, numbers: range) -> TestSet:

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.contracts import Mask
-from tasks.evaluation import curves
-from tasks.evaluation.instances import region_weights
+from tasks.evaluation.metrics import curves
+from tasks.evaluation.metrics.instances import region_weights
 
 QUANTILES = 2000
 """Half of the positives' scores, who are few, and half of the negatives'. Each is a bin, and so is what lies between

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tasks.contracts import Mask
-from tasks.evaluation.available import (
+from tasks.evaluation.metrics.available import (
     IMAGE_METRICS,
     NORMAL,
     PIXEL_METRICS,
@@ -15,7 +15,7 @@ from tasks.evaluation.available import (
     available,
     strata,
 )
-from tests.evaluation.scored_sets import make_test
+from tests.evaluation.metrics.scored_sets import make_test
 
 DRAWN = np.zeros((32, 32), dtype=bool)
 DRAWN[3:6, 3:6] = True

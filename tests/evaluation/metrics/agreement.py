@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tasks.detectors.protocol import Scored, TestSet
-from tasks.evaluation.exact import image_metrics, pixel_metrics
+from tasks.evaluation.metrics.exact import image_metrics, pixel_metrics
 
 TOLERANCE = {"pixel_auroc": 2e-5, "pixel_ap": 1e-3, "pixel_f1_max": 5e-4, "pro": 2e-4}
 """Of binned pixels; what is not here is exact."""

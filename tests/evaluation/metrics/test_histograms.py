@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from tasks.detectors.protocol import Scored
-from tasks.evaluation.available import IMAGE_METRICS, PIXEL_METRICS, strata
-from tasks.evaluation.histograms import ScoreHistograms
-from tasks.evaluation.intervals import resampling_weights
-from tests.evaluation.agreement import TOLERANCE, assert_agree, exact, row
-from tests.evaluation.scored_sets import make_random, make_scored
+from tasks.evaluation.metrics.available import IMAGE_METRICS, PIXEL_METRICS, strata
+from tasks.evaluation.metrics.histograms import ScoreHistograms
+from tasks.evaluation.metrics.intervals import resampling_weights
+from tests.evaluation.metrics.agreement import TOLERANCE, assert_agree, exact, row
+from tests.evaluation.metrics.scored_sets import make_random, make_scored
 
 
 @pytest.mark.parametrize(("strength", "seed"), [(0.0, 0), (1.0, 1), (2.0, 2), (4.0, 3), (12.0, 4)])

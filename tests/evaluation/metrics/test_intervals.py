@@ -8,10 +8,10 @@ from scipy.stats import norm
 
 from tasks.contracts import DefectoryError
 from tasks.detectors.protocol import Scored
-from tasks.evaluation.available import strata
-from tasks.evaluation.histograms import ScoreHistograms
-from tasks.evaluation.intervals import Interval, interval, paired_interval, resampling_weights
-from tests.evaluation.scored_sets import make_random, make_test
+from tasks.evaluation.metrics.available import strata
+from tasks.evaluation.metrics.histograms import ScoreHistograms
+from tasks.evaluation.metrics.intervals import Interval, interval, paired_interval, resampling_weights
+from tests.evaluation.metrics.scored_sets import make_random, make_test
 
 
 def test_a_resample_has_as_many_images_of_each_stratum() -> None:

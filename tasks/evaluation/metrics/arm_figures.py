@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.detectors.protocol import Role, Scored, TestSet
-from tasks.evaluation.available import strata
-from tasks.evaluation.histograms import ScoreHistograms
-from tasks.evaluation.intervals import Interval, interval, paired_interval, resampling_weights
+from tasks.evaluation.metrics.available import strata
+from tasks.evaluation.metrics.histograms import ScoreHistograms
+from tasks.evaluation.metrics.intervals import Interval, interval, paired_interval, resampling_weights
 from tasks.params.detectors import EvaluateParams
 from tasks.seeds import derive
 

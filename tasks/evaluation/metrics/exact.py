@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
 from tasks.contracts import DefectoryError
-from tasks.evaluation import curves
-from tasks.evaluation.instances import Instances, region_weights
+from tasks.evaluation.metrics import curves
+from tasks.evaluation.metrics.instances import Instances, region_weights
 
 
 def image_metrics(scores: NDArray[np.floating], defective: NDArray[np.bool_]) -> dict[str, float]:
@@ -31,7 +31,7 @@ def _ranking_metrics(scores: NDArray[np.floating], positive: NDArray[np.bool_], 
     if positive.all() or not positive.any():
         raise DefectoryError(
             f"{what} metrics need defective and normal {what}s, got {int(positive.sum())} defective of {positive.size}"
-            "; ask tasks.evaluation.available which metrics a test set allows"
+            "; ask tasks.evaluation.metrics.available which metrics a test set allows"
         )
     precision, recall, _ = precision_recall_curve(positive, scores)
     f1 = 2 * precision * recall / np.maximum(precision + recall, np.finfo(float).tiny)

@@ -18,14 +18,14 @@ import torch
 from tasks.detectors import localiser, memory_bank, probe
 from tasks.detectors.protocol import Arm, Detector, Scored, SyntheticSet, TestSet
 from tasks.evaluation.arms import arms_of
-from tasks.evaluation.available import available
 from tasks.evaluation.confounds import Confound, find_confounds
 from tasks.evaluation.difficulty import Difficulty, difficulties_of
 from tasks.evaluation.examples import Photographs
-from tasks.evaluation.figures import Figures, figures_of
 from tasks.evaluation.leaks import Leak
 from tasks.evaluation.likeness import Likeness, likenesses_of
 from tasks.evaluation.map_sheet import draw_maps
+from tasks.evaluation.metrics.arm_figures import Figures, figures_of
+from tasks.evaluation.metrics.available import available
 from tasks.evaluation.scoring import score_arm
 from tasks.evaluation.type_accuracy import TypeAccuracy, accuracies_of
 from tasks.evaluation.verdict import Verdict, judge
