@@ -23,8 +23,8 @@ from pathlib import Path
 from benchmarks import kill_line, kill_publish, kill_trees
 from benchmarks.figures import print_figure
 from benchmarks.killing import Instant, Zygote, instants_of, zygote
-from flows.local_store import local_store, store_key
-from flows.server import embedded_server, records_in
+from flows.server.local_store import local_store, store_key
+from flows.server.server import embedded_server, records_in
 from tasks.files.atomic import sha256_of
 
 

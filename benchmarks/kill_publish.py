@@ -15,12 +15,12 @@ import dvc_s3  # noqa: F401 (so that no attempt has to)
 from dvc.cli import main as dvc_main
 from dvc.repo.reproduce import reproduce  # noqa: F401
 
-from flows import repository
 from flows.demo import compare
-from flows.local_store import BUCKET
 from flows.publish import publish
-from flows.pull import pull
-from flows.repository import dvc_environment, git, init_workspace
+from flows.server.local_store import BUCKET
+from flows.versions import repository
+from flows.versions.pull import pull
+from flows.versions.repository import dvc_environment, git, init_workspace
 from tasks.versions.locked import RELEASE
 from tasks.versions.pulled import ReleaseDataset
 from tasks.versions.remote import remote_of

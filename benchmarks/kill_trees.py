@@ -18,8 +18,8 @@ from pathlib import Path
 import psutil
 
 from benchmarks import kill_line
-from flows.local_store import BUCKET
-from flows.repository import init_workspace
+from flows.server.local_store import BUCKET
+from flows.versions.repository import init_workspace
 
 _PROJECT = Path(__file__).resolve().parent.parent
 _PUBLISH = [sys.executable, "-m", "flows.cli", "publish"]

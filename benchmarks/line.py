@@ -14,8 +14,8 @@ from typing import Any
 
 from benchmarks.figures import print_figure
 from flows.factory import factory
-from flows.stage import recorded
-from flows.stations import STATIONS
+from flows.line.stage import recorded
+from flows.line.stations import STATIONS
 from flows.terminal import size
 from tasks.workspace import PARAMS, Workspace
 

@@ -26,9 +26,9 @@ import pyarrow as pa
 from torch.utils.data import DataLoader
 
 from benchmarks.figures import print_figure
-from flows.local_store import BUCKET, local_store, store_key
 from flows.publish import publish
-from flows.repository import init_workspace
+from flows.server.local_store import BUCKET, local_store, store_key
+from flows.versions.repository import init_workspace
 from tasks.files.atomic import sha256, write_atomic
 from tasks.files.pictures import encode_image, encode_mask
 from tasks.files.tables import IMAGE_ROWS, encode_table

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from flows import machines
+from flows.machines import verbs as machines
 from flows.options import ParamsOption, RepoOption, RootOption
 from flows.terminal import output, run_to_status
 from tasks.workspace import PARAMS, ROOT
@@ -26,7 +26,7 @@ app = typer.Typer(
 @app.command()
 def plan(params: ParamsOption = PARAMS, root: RootOption = ROOT) -> None:
     """Show what would be made, how long it takes and how much disk it needs."""
-    from flows import tables
+    from flows.looking import tables
 
     raise typer.Exit(run_to_status(lambda: tables.show_plan(params, root)))
 
@@ -35,7 +35,7 @@ def plan(params: ParamsOption = PARAMS, root: RootOption = ROOT) -> None:
 def run(params: ParamsOption = PARAMS, root: RootOption = ROOT) -> None:
     """Run the whole line: inputs, train, generate, release."""
     from flows.factory import factory
-    from flows.stage import recorded
+    from flows.line.stage import recorded
 
     raise typer.Exit(run_to_status(lambda: recorded(factory, params, root)))
 
@@ -43,7 +43,7 @@ def run(params: ParamsOption = PARAMS, root: RootOption = ROOT) -> None:
 @app.command()
 def status(params: ParamsOption = PARAMS, root: RootOption = ROOT) -> None:
     """Show what is done and what is missing."""
-    from flows import tables
+    from flows.looking import tables
 
     raise typer.Exit(run_to_status(lambda: tables.show_status(params, root)))
 
@@ -52,7 +52,7 @@ def status(params: ParamsOption = PARAMS, root: RootOption = ROOT) -> None:
 def resume(params: ParamsOption = PARAMS, root: RootOption = ROOT) -> None:
     """Finish an interrupted run without reading the inputs again."""
     from flows.factory import resume as rest_of_the_line
-    from flows.stage import recorded
+    from flows.line.stage import recorded
 
     raise typer.Exit(run_to_status(lambda: recorded(rest_of_the_line, params, root)))
 
@@ -60,8 +60,8 @@ def resume(params: ParamsOption = PARAMS, root: RootOption = ROOT) -> None:
 @app.command()
 def release(params: ParamsOption = PARAMS, root: RootOption = ROOT) -> None:
     """Select anew from the candidates, without painting: after a change of the thresholds, for example."""
+    from flows.line.stage import recorded
     from flows.release import release as select_and_describe
-    from flows.stage import recorded
 
     raise typer.Exit(run_to_status(lambda: recorded(select_and_describe, params, root, uses_model=False)))
 
@@ -70,7 +70,7 @@ def release(params: ParamsOption = PARAMS, root: RootOption = ROOT) -> None:
 def evaluate(params: ParamsOption = PARAMS, root: RootOption = ROOT) -> None:
     """Measure what the release is worth in training, beside what is free: minutes, or hours with tier 2."""
     from flows.evaluate import evaluate as measure_worth
-    from flows.stage import recorded
+    from flows.line.stage import recorded
 
     raise typer.Exit(run_to_status(lambda: recorded(measure_worth, params, root, uses_model=False)))
 
@@ -81,7 +81,7 @@ def publish(
     repo: RepoOption = Path(),
 ) -> None:
     """Bring the data up to date, push them to the store, check them there, and tag the version."""
-    from flows import versions
+    from flows.versions import verbs as versions
 
     raise typer.Exit(run_to_status(lambda: versions.publish_here(repo, tag)))
 
@@ -89,7 +89,7 @@ def publish(
 @app.command()
 def verify(params: ParamsOption = PARAMS, root: RootOption = ROOT) -> None:
     """Hash every candidate shard and every released sample, and name what is damaged or missing."""
-    from flows import versions
+    from flows.versions import verbs as versions
 
     raise typer.Exit(run_to_status(lambda: versions.verify_here(params, root)))
 
@@ -102,7 +102,7 @@ def remake(
     out: Annotated[Path | None, typer.Option(help="Where to write it (.webp); its mask goes beside it.")] = None,
 ) -> None:
     """Make one released image again from its row of the manifest, and compare the bytes."""
-    from flows.remake import remake_here
+    from flows.versions.remake import remake_here
 
     raise typer.Exit(run_to_status(lambda: remake_here(sample_id, params, root, out)))
 
@@ -116,7 +116,7 @@ def pull(
     category: Annotated[list[str] | None, typer.Option(help="Of this category only; repeatable.")] = None,
 ) -> None:
     """Bring a published version, or some categories of it, into a fresh folder."""
-    from flows import versions
+    from flows.versions import verbs as versions
 
     raise typer.Exit(run_to_status(lambda: versions.pull_here(tag, repo, destination, endpoint, category or ())))
 
@@ -129,7 +129,7 @@ def diff(
     out: Annotated[Path | None, typer.Option(help="A folder for sheets and the list of samples.")] = None,
 ) -> None:
     """Show what changed between two versions: counts, scores, rules, params, licences and samples."""
-    from flows.diff import diff_here
+    from flows.versions.diff import diff_here
 
     raise typer.Exit(run_to_status(lambda: diff_here(before, after, repo, out)))
 
@@ -137,7 +137,7 @@ def diff(
 @app.command()
 def doctor(params: ParamsOption = PARAMS, root: RootOption = ROOT, repo: RepoOption = Path()) -> None:
     """Check params, sources, weights, disk, git, remote and store; say what to do."""
-    from flows import tables
+    from flows.looking import tables
 
     raise typer.Exit(run_to_status(lambda: tables.show_findings(params, root, repo)))
 
@@ -149,7 +149,7 @@ def up(
     host: Annotated[str, typer.Option(help="Beyond loopback a password is demanded.")] = "127.0.0.1",
 ) -> None:
     """Start a Prefect server, its UI and a worker on this machine, until Ctrl-C."""
-    from flows.deploy import serve
+    from flows.machines.deploy import serve
 
     output.print("starting the server ...")
     raise typer.Exit(run_to_status(lambda: serve(folder, port, host)))

@@ -18,12 +18,12 @@ from typing import Annotated
 import typer
 import yaml
 
-from flows.local_store import BUCKET, local_store, store_key
 from flows.publish import Publication, publish
-from flows.pull import pull
-from flows.repository import init_workspace
-from flows.server import prefect_server
+from flows.server.local_store import BUCKET, local_store, store_key
+from flows.server.server import prefect_server
 from flows.terminal import duration, output, run_to_status, size
+from flows.versions.pull import pull
+from flows.versions.repository import init_workspace
 from tasks.contracts import DefectoryError
 from tasks.params import load_params
 

@@ -44,7 +44,7 @@ def settle_prefect() -> None:
         settings["PREFECT_HOME"] = str(HOME.absolute())
     for name, value in settings.items():
         os.environ.setdefault(name, value)
-    # Prefect makes its folder when it is imported, but not the one above; `flows.server` makes both when needed.
+    # Prefect makes its folder when it is imported, but not the one above; `flows.server.server` makes both when needed.
     warnings.filterwarnings("ignore", message="Failed to create the Prefect home directory")
 
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 from prefect import flow
 
-from flows.lock import alone
+from flows.line.lock import alone
+from flows.line.stage import run_stage
+from flows.line.timing import record_wall
 from flows.policy import device, station
-from flows.stage import run_stage
 from flows.terminal import output, progress
-from flows.timing import record_wall
 from tasks.contracts import DefectoryError
 from tasks.evaluation.outcome import REPORT
 from tasks.evaluation.run import run_arms

@@ -8,7 +8,7 @@ from prefect import flow
 
 from flows.generate import GenerateReport, generate
 from flows.inputs import inputs
-from flows.lock import exclusive
+from flows.line.lock import exclusive
 from flows.release import release
 from flows.train import train
 from tasks.contracts import DefectoryError

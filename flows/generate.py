@@ -16,11 +16,11 @@ from prefect import flow
 from prefect.futures import PrefectFuture
 
 from flows import policy
-from flows.lock import exclusive
-from flows.stage import run_stage
-from flows.stations import MODEL_STATIONS, STATIONS, Run, adapt, masks, pack, paint, score
+from flows.line.lock import exclusive
+from flows.line.stage import run_stage
+from flows.line.stations import MODEL_STATIONS, STATIONS, Run, adapt, masks, pack, paint, score
+from flows.line.timing import peak_memory
 from flows.terminal import progress
-from flows.timing import peak_memory
 from tasks.candidates.files import shard_files
 from tasks.candidates.read import is_done, read_marker, read_scores
 from tasks.candidates.sweep import sweep_stale

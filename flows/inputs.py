@@ -11,11 +11,11 @@ from pathlib import Path
 
 from prefect import flow
 
-from flows.lock import exclusive
+from flows.line.lock import exclusive
+from flows.line.stage import run_stage
+from flows.line.timing import record_wall
 from flows.policy import station
-from flows.stage import run_stage
 from flows.terminal import output, progress
-from flows.timing import record_wall
 from tasks.files.atomic import file_sha256
 from tasks.files.products import is_made, mark_made
 from tasks.inputs.build import InputsReport, build_inputs

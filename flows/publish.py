@@ -15,10 +15,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from flows.lock import alone
-from flows.mend import mend
-from flows.remote import RemoteCheck, added, check_remote, forget
-from flows.repository import LOCK, RESOLVED, dvc, git, has_identity
+from flows.line.lock import alone
+from flows.versions.mend import mend
+from flows.versions.remote_check import RemoteCheck, added, check_remote, forget
+from flows.versions.repository import LOCK, RESOLVED, dvc, git, has_identity
 from tasks.contracts import DefectoryError
 from tasks.params import load_params
 from tasks.store.s3 import Store

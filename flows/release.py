@@ -7,10 +7,10 @@ from pathlib import Path
 
 from prefect import flow
 
-from flows.lock import exclusive
+from flows.line.lock import exclusive
+from flows.line.stage import run_stage
+from flows.line.timing import record_wall
 from flows.policy import station
-from flows.stage import run_stage
-from flows.timing import record_wall
 from tasks.contracts import ShardPlan
 from tasks.inputs.dataset import Inputs, read_inputs
 from tasks.params import Params, load_params

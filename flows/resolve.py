@@ -11,8 +11,8 @@ import json
 import sys
 from pathlib import Path
 
-from flows.repository import RESOLVED
 from flows.terminal import run_to_status
+from flows.versions.repository import RESOLVED
 from tasks.inputs.readers import sources_sha256
 from tasks.params import CODE_VERSION, load_params
 from tasks.synthesis import used_systems

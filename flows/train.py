@@ -7,11 +7,11 @@ from pathlib import Path
 
 from prefect import flow
 
-from flows.lock import exclusive
+from flows.line.lock import exclusive
+from flows.line.stage import run_stage
+from flows.line.timing import record_wall
 from flows.policy import device, station
-from flows.stage import run_stage
 from flows.terminal import progress
-from flows.timing import record_wall
 from tasks.inputs.dataset import read_inputs
 from tasks.networks.arithmetic import fix_arithmetic
 from tasks.params import Params, load_params

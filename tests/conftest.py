@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from flows.local_store import StoreKey, local_store
+from flows.server.local_store import StoreKey, local_store
 
 KEY = StoreKey("tester", "a-secret-of-the-tests")
 _THREADS = torch.get_num_threads()
@@ -32,7 +32,7 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """One Prefect server for all tests, with a database of its own."""
-    from flows.server import embedded_server, records_in
+    from flows.server.server import embedded_server, records_in
 
     with records_in(tmp_path_factory.mktemp("prefect")), embedded_server() as address:
         yield address

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from flows.processes import supervised
+from flows.server.processes import supervised
 
 _USERS = ("postgres", "nobody")
 """Who may run it for root, as whom it refuses to be run; its files are then theirs."""

@@ -1,6 +1,6 @@
 """A release in a store and its tag in a repository, as dvc leaves them, without the seconds that dvc takes.
 
-`tests/test_publish.py` reads a version that dvc itself has pushed.
+`tests/flows/test_publish.py` reads a version that dvc itself has pushed.
 """
 
 from __future__ import annotations

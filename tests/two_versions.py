@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from flows.publish import publish
-from flows.repository import git, init_workspace
+from flows.versions.repository import git, init_workspace
 from tasks.candidates.write import write_shard
 from tasks.contracts import ShardPlan
 from tasks.params import Params

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from benchmarks.scale.place import ENDPOINT, STATIONS, Place
 from benchmarks.scale.tables import print_aims, print_growth, print_stations
-from flows.local_store import local_store, store_key
+from flows.server.local_store import local_store, store_key
 
 # Nothing heavy is imported here: a process that is started inherits the peak memory of the one that starts it.
 

@@ -12,8 +12,8 @@ from itertools import islice
 from pathlib import Path
 
 from benchmarks.scale.place import ENDPOINT, Figures, Place
-from flows.local_store import BUCKET
-from flows.repository import dvc, git, init_workspace
+from flows.server.local_store import BUCKET
+from flows.versions.repository import dvc, git, init_workspace
 from tasks.files.tables import read_table
 
 _SAMPLES = 3600

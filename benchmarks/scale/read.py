@@ -10,7 +10,7 @@ from pathlib import Path
 from torch.utils.data import DataLoader
 
 from benchmarks.scale.place import Figures, Place
-from flows.versions import verify_here
+from flows.versions.verbs import verify_here
 from tasks.contracts import ShardPlan
 from tasks.files.atomic import sha256_of, write_atomic
 from tasks.files.tables import encode_table

@@ -15,7 +15,7 @@ from pathlib import Path
 from pkgutil import resolve_name
 
 from benchmarks.scale.place import STATIONS, Place
-from flows.timing import peak_memory
+from flows.line.timing import peak_memory
 
 
 def main() -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from benchmarks.scale.place import Figures, Place, size_of
 from flows.publish import publish
-from flows.pull import pull
-from flows.repository import dvc, git
-from flows.server import prefect_server
+from flows.server.server import prefect_server
+from flows.versions.pull import pull
+from flows.versions.repository import dvc, git
 
 
 def add(place: Place) -> Figures:

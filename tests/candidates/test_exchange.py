@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.local_store import StoreKey
+from flows.server.local_store import StoreKey
 from tasks.candidates.exchange import DATA, PARAMS, Delivery, collect_shard, delivered, fetch_kit, run_name, share_kit
 from tasks.candidates.files import shard_files
 from tasks.candidates.read import is_done

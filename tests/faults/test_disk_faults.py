@@ -13,7 +13,7 @@ import torch
 from benchmarks import kill_line
 from benchmarks.killing import Zygote
 from flows.release import release
-from flows.versions import verify_here
+from flows.versions.verbs import verify_here
 from tasks.contracts import DefectoryError
 from tasks.files.tensors import write_safetensors
 from tests.factory_fixtures import hashes

@@ -9,8 +9,8 @@ import pytest
 
 from benchmarks import kill_publish
 from benchmarks.killing import Instant, Zygote
-from flows.mend import mend
-from flows.repository import LOCK, git
+from flows.versions.mend import mend
+from flows.versions.repository import LOCK, git
 
 CHOSEN = (
     Instant("open .dvc/tmp/rwlock", torn=True),

@@ -14,9 +14,9 @@ import pytest
 
 from benchmarks import kill_publish
 from benchmarks.killing import Zygote
-from flows.local_store import local_store
-from flows.pull import pull
-from flows.repository import git, override_endpoint
+from flows.server.local_store import local_store
+from flows.versions.pull import pull
+from flows.versions.repository import git, override_endpoint
 from tasks.contracts import DefectoryError
 from tasks.versions.remote import CONTENT, remote_of
 from tests.conftest import KEY

@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from flows.publish import preflight
-from flows.pull import pull
-from flows.repository import git
-from flows.version_files import open_version, read_pictures
+from flows.versions.pull import pull
+from flows.versions.repository import git
+from flows.versions.version_files import open_version, read_pictures
 from tasks.contracts import DefectoryError, check_below, check_name
 from tasks.evaluation.examples import released
 from tasks.files.pictures import encode_image

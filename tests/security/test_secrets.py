@@ -10,20 +10,20 @@ from typing import Any
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from flows.deploy import publish_version
 from flows.factory import factory, resume
-from flows.fan_out import fan_out
-from flows.part import generate_part
-from flows.pull import pull
-from flows.repository import init_workspace, override_endpoint
-from flows.server import prefect_server
+from flows.machines.deploy import publish_version
+from flows.machines.fan_out import fan_out
+from flows.machines.part import generate_part
+from flows.server.server import prefect_server
 from flows.terminal import FAILED, run_to_status
-from flows.version_files import open_version
+from flows.versions.pull import pull
+from flows.versions.repository import init_workspace, override_endpoint
+from flows.versions.version_files import open_version
 from tasks.contracts import DefectoryError
 from tasks.params import Params, load_params
 from tasks.store.addresses import check_address, without_credentials
 from tasks.store.s3 import Store
-from tests.test_publish import DEAD, PARAMS
+from tests.flows.test_publish import DEAD, PARAMS
 
 SECRET = "planted-S3CRET-0f9a"
 URLS = [f"http://me:{SECRET}@127.0.0.1:9", f"https://{SECRET}@example.org/x", f"http://me:{SECRET}@example.org"]

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from benchmarks import kill_trees
+from flows.looking.tables import show_findings
 from flows.publish import publish
-from flows.repository import git, init_workspace, override_endpoint
-from flows.tables import show_findings
 from flows.terminal import FAILED, run_to_status
+from flows.versions.repository import git, init_workspace, override_endpoint
 from tests.conftest import KEY
+from tests.flows.test_publish import DEAD, PARAMS, PROJECT, STAGES
 from tests.security.test_secrets import SECRET
-from tests.test_publish import DEAD, PARAMS, PROJECT, STAGES
 
 
 def written(folder: Path) -> Iterator[bytes]:

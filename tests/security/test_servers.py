@@ -14,10 +14,10 @@ from prefect import get_client
 from prefect.settings import PREFECT_HOME, PREFECT_SERVER_API_AUTH_STRING, temporary_settings
 from typer.testing import CliRunner
 
-from flows.access import check_host
 from flows.cli import app
-from flows.local_store import StoreKey, local_store
-from flows.server import embedded_server, open_to_other_runs
+from flows.server.access import check_host
+from flows.server.local_store import StoreKey, local_store
+from flows.server.server import embedded_server, open_to_other_runs
 from flows.terminal import FAILED
 from tasks.contracts import DefectoryError
 
@@ -36,7 +36,7 @@ def answer(address: str, method: str = "GET", body: bytes | None = None, **heade
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.7.7", "::", "example.org"])
 def test_up_beyond_loopback_is_refused_without_a_password(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flows.server.supervised", lambda *_: pytest.fail("a server was started"))
+    monkeypatch.setattr("flows.server.server.supervised", lambda *_: pytest.fail("a server was started"))
     with temporary_settings(restore_defaults={PREFECT_SERVER_API_AUTH_STRING}):
         ended = CliRunner().invoke(app, ["up", "--host", host])
     assert ended.exit_code == FAILED
@@ -67,7 +67,7 @@ def guarded_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[s
         patch.setenv("PREFECT_HOME", str(home))
         patch.setenv("PREFECT_SERVER_API_AUTH_STRING", PASSWORD)
         patch.delenv("PREFECT_API_URL", raising=False)
-        patch.setattr("flows.server._START_SECONDS", 300.0)
+        patch.setattr("flows.server.server._START_SECONDS", 300.0)
         settings = {PREFECT_HOME: home, PREFECT_SERVER_API_AUTH_STRING: PASSWORD}
         with (
             temporary_settings(settings),

@@ -1,4 +1,4 @@
-"""tasks/store/s3.py and flows/local_store.py against a real S3 server."""
+"""tasks/store/s3.py and flows/server/local_store.py against a real S3 server."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.local_store import StoreKey, local_store, store_key
+from flows.server.local_store import StoreKey, local_store, store_key
 from tasks.contracts import DefectoryError
 from tasks.store.s3 import Store, UnreachableStoreError
 from tests.interruptible import take_interrupts
@@ -110,7 +110,7 @@ def test_two_stores_run_side_by_side_and_data_outlives_a_restart(endpoint: str, 
 _HOLDER = """
 import sys, time
 from pathlib import Path
-from flows.local_store import local_store
+from flows.server.local_store import local_store
 with local_store(Path(sys.argv[1]), "a", "b-secret"):
     print("up", flush=True)
     time.sleep(60)

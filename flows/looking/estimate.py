@@ -1,0 +1,96 @@
+"""How long a run will take and how much disk it needs, before it begins.
+
+From what this workspace has measured where it has run, else from stated defaults of a machine with two cores.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flows.looking.overview import Overview
+from tasks.params import Params
+from tasks.plan import shares_of
+from tasks.synthesis import entry_of, used_systems
+from tasks.workspace import Workspace
+
+_REFERENCE_PIXELS = 256 * 256
+SECONDS_PER_INPUT = 0.02
+SECONDS_PER_SAMPLE = 0.7
+SECONDS_OF_SYSTEM = {
+    "cutpaste": 0.2,
+    "crop_paste": 0.2,
+    "draem": 0.2,
+    "nsa": 0.2,
+    "anomalyany": 6.0,
+    "inpaint_lora": 1.5,
+}
+"""A sample, where a system is much faster or slower than the others."""
+SECONDS_PER_RELEASED_SAMPLE = 0.03
+BYTES_PER_SAMPLE = 90_000
+"""Of a lossless 256 px image; the seconds are of that size too. All but the training scale with the pixels."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    seconds: dict[str, float]
+    """By stage; 0 where nothing is missing."""
+    bytes: int
+    measured: bool
+    """Whether the seconds a sample are this workspace's own."""
+
+    @property
+    def total_seconds(self) -> float:
+        return sum(self.seconds.values())
+
+
+def estimate(params: Params, overview: Overview, workspace: Workspace) -> Estimate:
+    scale = params.dataset.image_size**2 / _REFERENCE_PIXELS
+    measured = _measured_seconds(workspace)
+    samples = sum(category.samples for category in overview.categories.values())
+    missing = overview.missing_samples
+    seconds = {
+        "inputs": 0.0 if overview.inputs_read else SECONDS_PER_INPUT * scale * overview.input_images,
+        "train": 0.0 if overview.model_sha256 else _training_seconds(params),
+        "generate": missing * (measured or _seconds_of_sample(params) * scale),
+        "release": SECONDS_PER_RELEASED_SAMPLE * scale * samples if missing or not overview.metrics else 0.0,
+    }
+    # Each sample lies on disk twice, as a candidate and released.
+    return Estimate(seconds, round(2 * missing * _bytes_per_sample(workspace, scale)), measured is not None)
+
+
+def _training_seconds(params: Params) -> float:
+    """Steps times seconds of every product that the dataset's systems are trained for, each once."""
+    seconds = {
+        "codec.safetensors": 0.4 * params.codec.fine_tune_steps,
+        "denoiser.safetensors": 0.22 * params.denoiser.steps,
+        "backbone.safetensors": 0.35 * params.backbone.steps * (params.backbone.kind == "embedded"),
+        "clean_diffusion.safetensors": 0.2 * params.sdas.model.steps,
+        "anomaly_embedding.safetensors": 0.35 * params.anomalydiffusion.training.steps,
+        "text_image.safetensors": 0.1 * params.anomalyany.text_image_steps,
+        "vq_codec.safetensors": 0.4 * params.vq_transformer.codec.steps,
+        "vq_prior.safetensors": 0.3 * params.vq_transformer.prior.steps,
+        "inpaint_lora.safetensors": 0.5 * params.inpaint_lora.training.steps,
+    }
+    products = {product for name in used_systems(params) for product in entry_of(name).products}
+    return sum(seconds.get(product, 0.0) for product in products)
+
+
+def _seconds_of_sample(params: Params) -> float:
+    shares = shares_of(params.paint.systems, "paint.systems")
+    return sum(share * SECONDS_OF_SYSTEM.get(name, SECONDS_PER_SAMPLE) for name, share in shares)
+
+
+def _measured_seconds(workspace: Workspace) -> float | None:
+    """Wall seconds of a sample's model path in the workspace's own shards; the other stations run beside it."""
+    shards = workspace.read_timings("generate").get("shards", {}).values()
+    samples = sum(shard.get("samples", 0) for shard in shards)
+    model = sum(shard.get(station, 0.0) for shard in shards for station in ("paint", "adapt", "score"))
+    return model / samples if samples and model else None
+
+
+def _bytes_per_sample(workspace: Workspace, scale: float) -> float:
+    shards = list(workspace.candidates.glob("*/*[0-9].parquet"))
+    samples = sum(shard.get("samples", 0) for shard in workspace.read_timings("generate").get("shards", {}).values())
+    if not shards or not samples:
+        return BYTES_PER_SAMPLE * scale
+    return sum(path.stat().st_size for path in shards) / samples

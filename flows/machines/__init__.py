@@ -1,0 +1,1 @@
+"""Many machines: deployments, workers, and a run that is handed out in parts."""

@@ -1,0 +1,1 @@
+"""What runs beside a run: Prefect's server, a store on this machine, and who may reach them."""

@@ -1,0 +1,1 @@
+"""Versions in git and dvc: pulled, compared, remade, checked and mended."""
