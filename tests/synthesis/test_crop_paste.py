@@ -10,6 +10,7 @@ from skimage.transform import SimilarityTransform, warp
 
 from tasks.contracts import TEST, DefectoryError, DrawnMask, Image, InputImage, Mask, Place
 from tasks.masks.pseudo_store import PSEUDO_MASKS, PseudoMask, write_pseudo_masks
+from tasks.networks.device import HOST
 from tasks.params import Params
 from tasks.progress import silent
 from tasks.synthesis.crop_paste import Model, box_to_box, extended, fit, load, paint
@@ -33,7 +34,7 @@ DEFECT = photograph("defect", "hole", red(picture("defect"), HOLE), HOLE)
 
 
 def model_of(*defects: InputImage, workdir: Path = Path("absent"), params: Params = KEEP) -> Model:
-    return load(inputs_of(CLEAN, *defects), params, workdir)
+    return load(inputs_of(CLEAN, *defects), params, workdir, HOST)
 
 
 def moved_place(motion: SimilarityTransform, strength: float = 1.0) -> Place:
@@ -140,6 +141,6 @@ def test_strength_orders_the_results() -> None:
 
 def test_a_category_without_defects_is_one_clear_error(tmp_path: Path) -> None:
     with pytest.raises(DefectoryError, match=r"category part has none.*crop_paste no share"):
-        fit(inputs_of(CLEAN), KEEP, tmp_path, silent)
+        fit(inputs_of(CLEAN), KEEP, tmp_path, HOST, silent)
     with pytest.raises(DefectoryError, match=r"category part has a mask.*pseudo_quantile"):
         model_of(photograph("unmasked", "hole"))

@@ -8,18 +8,19 @@ from pathlib import Path
 import numpy as np
 
 from tasks.contracts import Image
+from tasks.networks.device import HOST
 from tasks.progress import silent
 from tasks.synthesis.cutpaste import fit, jittered, load, paint, patch_from_elsewhere
 from tests.synthesis.places import SIZE, blob, inputs_of, levels, params_with, photograph, place_on
 
 CLEAN = photograph("clean")
 MASK = blob(40, 50, 12)
-MODEL = load(inputs_of(CLEAN), params_with(), Path())
+MODEL = load(inputs_of(CLEAN), params_with(), Path(), HOST)
 PLAIN = params_with(cutpaste={"jitter": 0.0})
 
 
 def test_outside_the_mask_nothing_changes_and_inside_most_does() -> None:
-    fit(inputs_of(CLEAN), params_with(), Path(), silent)
+    fit(inputs_of(CLEAN), params_with(), Path(), HOST, silent)
     image = levels(paint(MODEL, [place_on(CLEAN, MASK)], params_with()))
     assert np.allclose(image[~MASK], CLEAN.image[~MASK], atol=1e-3)
     assert (np.abs(image - CLEAN.image)[MASK].max(axis=1) > 1).mean() > 0.9

@@ -20,6 +20,7 @@ from tasks.diffusion.schedule import training_schedule
 from tasks.files.atomic import file_sha256
 from tasks.inputs.dataset import Inputs
 from tasks.masks.pseudo_store import PSEUDO_MASKS, read_pseudo_masks
+from tasks.networks.device import HOST
 from tasks.params import Params
 from tasks.plan import plan_samples
 from tasks.progress import silent
@@ -81,7 +82,7 @@ def params_with(**blocks: object) -> Params:
 @pytest.fixture(scope="module")
 def fitted(inputs: Inputs, tmp_path_factory: pytest.TempPathFactory) -> Path:
     workdir = tmp_path_factory.mktemp("models")
-    fit(inputs, params_with(), workdir, silent)
+    fit(inputs, params_with(), workdir, HOST, silent)
     return workdir
 
 
@@ -107,13 +108,13 @@ def assert_clean_outside(image: Image, place: Place, feather: int) -> None:
 def test_outside_mask_and_ring_every_image_is_its_clean_twin(fitted: Path, inputs: Inputs) -> None:
     params = params_with()
     places = places_of(inputs, params)
-    for image, place in zip(images_of(load(inputs, params, fitted), places, params), places, strict=True):
+    for image, place in zip(images_of(load(inputs, params, fitted, HOST), places, params), places, strict=True):
         assert_clean_outside(image, place, params.adapt.feather)
 
 
 def test_samples_depend_on_their_address_alone(fitted: Path, inputs: Inputs) -> None:
     params = params_with()
-    model, places = load(inputs, params, fitted), places_of(inputs, params)
+    model, places = load(inputs, params, fitted, HOST), places_of(inputs, params)
     all_five = images_of(model, places, params)
     last_three = images_of(model, places[2:], params)
     assert all(np.array_equal(a, b) for a, b in zip(all_five[2:], last_three, strict=True))
@@ -123,7 +124,7 @@ def test_samples_depend_on_their_address_alone(fitted: Path, inputs: Inputs) -> 
 def test_strength_orders_the_results(fitted: Path, inputs: Inputs) -> None:
     """How far the painted latents are from those painted for the clean label, which strength 0 stands for."""
     params = params_with(adabldm={"steps": 4, "scheduler": "ddim"})
-    model, places = load(inputs, params, fitted), places_of(inputs, params)
+    model, places = load(inputs, params, fitted, HOST), places_of(inputs, params)
     # Trained for seconds, the denoiser hardly tells its labels apart: make it louder.
     nn.init.normal_(model.denoiser.unet.conv_out.weight, std=0.1, generator=torch.Generator().manual_seed(2))
 
@@ -145,7 +146,7 @@ def test_fitting_again_makes_nothing(fitted: Path, inputs: Inputs) -> None:
     assert {CODEC, DENOISER, PSEUDO_MASKS} <= before.keys()
     assert CHECKPOINT not in before
     said: list[str] = []
-    fit(inputs, params_with(), fitted, lambda what, done, steps: said.append(what))
+    fit(inputs, params_with(), fitted, HOST, lambda what, done, steps: said.append(what))
     assert {path.name: (path.stat().st_mtime_ns, file_sha256(path)) for path in fitted.iterdir()} == before
     assert said == []
 
@@ -159,10 +160,10 @@ def test_fitting_is_reproducible_and_survives_a_kill(fitted: Path, inputs: Input
             raise Killed
 
     with pytest.raises(Killed):
-        fit(inputs, params_with(), tmp_path, die_in_training)
+        fit(inputs, params_with(), tmp_path, HOST, die_in_training)
     assert (tmp_path / CHECKPOINT).is_file()
     assert not (tmp_path / DENOISER).exists()
-    fit(inputs, params_with(), tmp_path, silent)
+    fit(inputs, params_with(), tmp_path, HOST, silent)
     assert {p.name: file_sha256(p) for p in tmp_path.iterdir()} == {p.name: file_sha256(p) for p in fitted.iterdir()}
 
 
@@ -172,7 +173,7 @@ def test_other_params_train_again(fitted: Path, inputs: Inputs, tmp_path: Path) 
             (tmp_path / file).write_bytes((fitted / file).read_bytes())
     other = params_with(denoiser={**params_with().denoiser.model_dump(), "steps": 5})
     said: set[str] = set()
-    fit(inputs, other, tmp_path, lambda what, done, steps: said.add(what))
+    fit(inputs, other, tmp_path, HOST, lambda what, done, steps: said.add(what))
     assert "training the denoiser" in said
     assert "fine-tuning the codec" not in said
     assert file_sha256(tmp_path / CODEC) == file_sha256(fitted / CODEC)
@@ -197,9 +198,9 @@ def pretrained_params(folder: Path) -> Params:
 
 def test_a_stable_diffusion_backbone_takes_the_same_way(inputs: Inputs, tmp_path: Path) -> None:
     params = pretrained_params(save_tiny_pipeline(tmp_path / "pipeline"))
-    fit(inputs, params, tmp_path / "models", silent)
+    fit(inputs, params, tmp_path / "models", HOST, silent)
     places = places_of(inputs, params, 3)
-    images = images_of(load(inputs, params, tmp_path / "models"), places, params)
+    images = images_of(load(inputs, params, tmp_path / "models", HOST), places, params)
     for image, place in zip(images, places, strict=True):
         assert_clean_outside(image, place, params.adapt.feather)
 
@@ -222,19 +223,19 @@ def test_a_stable_diffusion_backbone_is_fitted_and_painted_on_its_own_noise_sche
             timesteps.append(arguments[1])
 
     with nn.modules.module.register_module_forward_pre_hook(remember):
-        fit(inputs, params, tmp_path / "models", silent)
+        fit(inputs, params, tmp_path / "models", HOST, silent)
     own = DDIMScheduler.from_pretrained(folder, subfolder="scheduler").alphas_cumprod
     signal, at = torch.cat(means) / 4, torch.cat(timesteps)
     assert torch.allclose(signal, own[at].sqrt(), atol=0.03)
     assert not torch.allclose(signal, training_schedule().alphas_cumprod[at].sqrt(), atol=0.03)
-    assert torch.allclose(load(inputs, params, tmp_path / "models").schedule.alphas_cumprod, own)
+    assert torch.allclose(load(inputs, params, tmp_path / "models", HOST).schedule.alphas_cumprod, own)
 
 
 def test_missing_parts_are_named(inputs: Inputs, tmp_path: Path) -> None:
     with pytest.raises(DefectoryError, match=r"codec\.safetensors: no such weight file"):
-        load(inputs, params_with(), tmp_path)
+        load(inputs, params_with(), tmp_path, HOST)
     absent = params_with(denoiser={"kind": "pretrained", "path": str(tmp_path / "absent")})
     with pytest.raises(DefectoryError, match=r"denoiser\.path .*could not be loaded"):
-        fit(inputs, absent, tmp_path, silent)
+        fit(inputs, absent, tmp_path, HOST, silent)
     with pytest.raises(DefectoryError, match="did you mean 'adabldm'"):
         system_named("adabdlm")

@@ -15,6 +15,7 @@ from tasks.contracts import CLEAN, TEST, TRAIN, DefectoryError, DrawnMask, Input
 from tasks.diffusion.latents import cells_of, mask_tensor, to_tensor
 from tasks.files.atomic import file_sha256
 from tasks.inputs.dataset import Inputs
+from tasks.networks.device import HOST
 from tasks.params import Params
 from tasks.progress import silent
 from tasks.synthesis.anomalydiffusion import Model, fit, load, paint
@@ -62,7 +63,7 @@ def params_with(painting: dict[str, object] | None = None, **blocks: object) -> 
 @pytest.fixture(scope="module")
 def fitted(inputs: Inputs, tmp_path_factory: pytest.TempPathFactory) -> Path:
     workdir = tmp_path_factory.mktemp("models")
-    fit(inputs, params_with(), workdir, silent)
+    fit(inputs, params_with(), workdir, HOST, silent)
     return workdir
 
 
@@ -78,7 +79,7 @@ def louder(model: Model) -> Model:
 
 @pytest.fixture(scope="module")
 def model(fitted: Path, inputs: Inputs) -> Model:
-    return louder(load(inputs, params_with(), fitted))
+    return louder(load(inputs, params_with(), fitted, HOST))
 
 
 def square(row: int, column: int, side: int = 40) -> Mask:
@@ -165,7 +166,7 @@ def test_samples_depend_on_their_seed_alone(model: Model, inputs: Inputs) -> Non
 def test_strength_orders_the_results(fitted: Path, inputs: Inputs, inpaint: bool) -> None:
     """How far the latents are from those painted for the clean prompt, which strength 0 stands for."""
     params = params_with({"inpaint": inpaint})
-    model = louder(load(inputs, params, fitted))
+    model = louder(load(inputs, params, fitted, HOST))
     strengths = (0.0, *params.anomalydiffusion.strength)
     calm, weak, strong = latents_of(model, [place_of(inputs, square(40, 40), strength=g) for g in strengths], params)
     assert (strong - calm).abs().mean() > (weak - calm).abs().mean() > 0
@@ -182,14 +183,14 @@ def test_fitting_is_reproducible_survives_a_kill_and_makes_nothing_twice(
             raise Killed
 
     with pytest.raises(Killed):
-        fit(inputs, params_with(), tmp_path, die)
+        fit(inputs, params_with(), tmp_path, HOST, die)
     assert not (tmp_path / EMBEDDING).exists()
     with pytest.raises(DefectoryError, match=rf"{EMBEDDING}: no such weight file"):
-        load(inputs, params_with(), tmp_path)
-    fit(inputs, params_with(), tmp_path, silent)
+        load(inputs, params_with(), tmp_path, HOST)
+    fit(inputs, params_with(), tmp_path, HOST, silent)
     assert {p.name: file_sha256(p) for p in tmp_path.iterdir()} == {p.name: file_sha256(p) for p in fitted.iterdir()}
     said: list[str] = []
-    fit(inputs, params_with({"strength": (2.0, 3.0), "steps": 9}), tmp_path, lambda what, *_: said.append(what))
+    fit(inputs, params_with({"strength": (2.0, 3.0), "steps": 9}), tmp_path, HOST, lambda what, *_: said.append(what))
     assert said == []
 
 
@@ -200,8 +201,8 @@ def test_a_stable_diffusion_backbone_takes_the_same_way(inputs: Inputs, tmp_path
         codec={"kind": "pretrained", "path": f"{folder}/vae"},
         backbone={"kind": "pretrained", "path": folder},
     )
-    fit(inputs, params, tmp_path / "models", silent)
-    model, place = load(inputs, params, tmp_path / "models"), place_of(inputs, square(40, 40))
+    fit(inputs, params, tmp_path / "models", HOST, silent)
+    model, place = load(inputs, params, tmp_path / "models", HOST), place_of(inputs, square(40, 40))
     image = fit_in(paint(model, [place], params), [place], params.adapt)[0]
     outside = ndimage.distance_transform_edt(~place.mask) > params.adapt.feather
     assert np.array_equal(image[outside], place.clean.image[outside])
@@ -212,4 +213,4 @@ def test_a_stable_diffusion_backbone_takes_the_same_way(inputs: Inputs, tmp_path
 def test_without_defects_there_is_nothing_to_learn(inputs: Inputs, tmp_path: Path) -> None:
     cleans = replace(inputs, images=inputs.clean("part", TRAIN))
     with pytest.raises(DefectoryError, match="no defect with a mask or a pseudo-mask to learn from"):
-        fit(cleans, params_with(), tmp_path, silent)
+        fit(cleans, params_with(), tmp_path, HOST, silent)

@@ -11,6 +11,7 @@ import pytest
 from tasks.contracts import DefectoryError
 from tasks.files.pictures import decode_image, encode_image
 from tasks.files.products import marker_of
+from tasks.networks.device import HOST
 from tasks.params import Params
 from tasks.progress import silent
 from tasks.synthesis.draem import _CHANGES, CHANGES, Model, changed, fit, load, paint, part_of
@@ -71,23 +72,23 @@ def test_parts_and_squares_have_the_size_asked_for() -> None:
 def test_textures_are_made_once_and_other_bytes_are_another_product(tmp_path: Path) -> None:
     params = folder_with(tmp_path / "textures", "a", "b")
     (tmp_path / "textures" / "broken.png").write_bytes(b"no picture")
-    fit(INPUTS, params, tmp_path, silent)
+    fit(INPUTS, params, tmp_path, HOST, silent)
     marker, written = marker_of(tmp_path / TEXTURES).read_text(), (tmp_path / TEXTURES).stat().st_mtime_ns
-    assert len(load(INPUTS, params, tmp_path).textures) == 2
-    fit(INPUTS, params, tmp_path, silent)
+    assert len(load(INPUTS, params, tmp_path, HOST).textures) == 2
+    fit(INPUTS, params, tmp_path, HOST, silent)
     assert (tmp_path / TEXTURES).stat().st_mtime_ns == written
     folder_with(tmp_path / "elsewhere", "a", "b")
     (tmp_path / "elsewhere" / "broken.png").write_bytes(b"no picture")
-    fit(INPUTS, params_with(draem={"textures": str(tmp_path / "elsewhere")}), tmp_path, silent)
+    fit(INPUTS, params_with(draem={"textures": str(tmp_path / "elsewhere")}), tmp_path, HOST, silent)
     assert marker_of(tmp_path / TEXTURES).read_text() == marker
     PIL.Image.fromarray(picture("c", 120)).save(tmp_path / "textures" / "a.png")
-    fit(INPUTS, params, tmp_path, silent)
+    fit(INPUTS, params, tmp_path, HOST, silent)
     assert marker_of(tmp_path / TEXTURES).read_text() != marker
 
 
 def test_without_a_folder_there_are_free_textures(tmp_path: Path) -> None:
-    fit(INPUTS, params_with(), tmp_path, silent)
-    textures = [decode_image(texture) for texture in load(INPUTS, params_with(), tmp_path).textures]
+    fit(INPUTS, params_with(), tmp_path, HOST, silent)
+    textures = [decode_image(texture) for texture in load(INPUTS, params_with(), tmp_path, HOST).textures]
     assert len(textures) == 64
     assert {texture.shape for texture in textures} == {(SIZE, SIZE, 3)}
     assert len({texture.tobytes() for texture in textures}) == 64
@@ -95,6 +96,6 @@ def test_without_a_folder_there_are_free_textures(tmp_path: Path) -> None:
 
 def test_missing_textures_are_named(tmp_path: Path) -> None:
     with pytest.raises(DefectoryError, match=r"draem\.textures: no pictures in"):
-        fit(INPUTS, params_with(draem={"textures": str(tmp_path)}), tmp_path, silent)
+        fit(INPUTS, params_with(draem={"textures": str(tmp_path)}), tmp_path, HOST, silent)
     with pytest.raises(DefectoryError, match=r"textures\.parquet: missing"):
-        load(INPUTS, params_with(), tmp_path)
+        load(INPUTS, params_with(), tmp_path, HOST)

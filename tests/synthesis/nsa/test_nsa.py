@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tasks.contracts import TEST, InputImage
+from tasks.networks.device import HOST
 from tasks.synthesis.nsa import Model, load, paint, patch_below
 from tasks.synthesis.nsa.poisson import PoissonEquation
 from tests.synthesis.places import SIZE, blob, inputs_of, levels, params_with, photograph, picture, place_on
@@ -19,7 +20,7 @@ NORMAL = params_with(nsa={"clone": "normal"})
 
 
 def model_of(*images: InputImage) -> Model:
-    return load(inputs_of(*images), NORMAL, Path())
+    return load(inputs_of(*images), NORMAL, Path(), HOST)
 
 
 @pytest.mark.parametrize("mask", [MASK, CORNER, MASK | CORNER], ids=["inside", "corner", "both"])
