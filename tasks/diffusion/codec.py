@@ -1,9 +1,9 @@
 """The codec: images (n, 3, height, width) in [-1, 1] to latents an eighth as high and wide, and back.
 
-Two kinds behind one class: the embedded one that this project trained itself (diffusers' AutoencoderTiny
-behind a pixel unshuffle, which makes it several times cheaper on a CPU than convolutions at full
-resolution), and any Stable-Diffusion-type AutoencoderKL by path or hub name. Latents leave `encode` with
-zero mean and unit variance per channel, which is what the denoiser's noise schedule expects.
+Two kinds behind one class: the embedded one that this project trained itself (a network in the manner of TAESD
+behind a pixel unshuffle, which makes it several times cheaper on a CPU than convolutions at full resolution), and
+any Stable-Diffusion-type AutoencoderKL by path or hub name. Latents leave `encode` with zero mean and unit variance
+per channel, which is what the denoiser's noise schedule expects.
 """
 
 from __future__ import annotations
@@ -14,18 +14,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, AutoencoderTiny
+from diffusers import AutoencoderKL
 from torch import Tensor, nn
 from torch.nn import functional
 
 from tasks.contracts import DefectoryError
-from tasks.files.tensors import read_safetensors, write_safetensors
+from tasks.diffusion.codec_network import Architecture, CodecNetwork, squashed
+from tasks.files.tensors import metadata_of, read_safetensors, write_safetensors
 from tasks.networks.device import HOST
 from tasks.params import CodecParams
 
 SHIPPED = Path(__file__).parent / "weights" / "codec.safetensors"
 FACTOR = 8
-LATENT_CHANNELS = 8
+LATENT_CHANNELS = Architecture().latent_channels
 _UNSHUFFLE = 2
 
 
@@ -95,20 +96,12 @@ class Codec(nn.Module, ABC):
 
 
 class EmbeddedCodec(Codec):
-    """The project's own: 1.6 M parameters, 8 latent channels."""
+    """The project's own, at most 4 M parameters."""
 
-    def __init__(self) -> None:
-        network = AutoencoderTiny(
-            in_channels=3 * _UNSHUFFLE**2,
-            out_channels=3 * _UNSHUFFLE**2,
-            encoder_block_out_channels=(64, 64, 64),
-            decoder_block_out_channels=(64, 64, 64),
-            num_encoder_blocks=(1, 3, 3),
-            num_decoder_blocks=(3, 3, 2),
-            latent_channels=LATENT_CHANNELS,
-            upsampling_scaling_factor=2,
-        )
-        super().__init__(network.to(memory_format=torch.channels_last), LATENT_CHANNELS)
+    def __init__(self, architecture: Architecture = Architecture()) -> None:  # noqa: B008 - frozen
+        network = CodecNetwork(3 * _UNSHUFFLE**2, architecture)
+        super().__init__(network.to(memory_format=torch.channels_last), architecture.latent_channels)
+        self.architecture = architecture
 
     def encode_raw(self, images: Tensor) -> Tensor:
         small = functional.pixel_unshuffle(images, _UNSHUFFLE).contiguous(memory_format=torch.channels_last)
@@ -118,9 +111,7 @@ class EmbeddedCodec(Codec):
         return functional.pixel_shuffle(self.network.decoder(latents), _UNSHUFFLE)
 
     def hidden(self, latents: Tensor) -> Tensor:
-        decoder = self.network.decoder
-        # AutoencoderTiny squashes what it decodes; the same function comes first here.
-        return decoder.layers[:-1](torch.tanh(self.denormalise(latents) / 3) * 3)
+        return self.network.decoder.layers[:-1](squashed(self.denormalise(latents)))
 
     @property
     def last_layer(self) -> nn.Conv2d:
@@ -173,15 +164,18 @@ def load_codec(params: CodecParams, path: Path | None = None, device: torch.devi
                 "give a folder with config.json and safetensors weights, or a hub name this machine can reach"
             ) from None
         return PretrainedCodec(network).requires_grad_(False).eval().to(device)
-    codec = EmbeddedCodec()
-    codec.load_state_dict(read_safetensors(path or SHIPPED))
+    path = path or SHIPPED
+    weights = read_safetensors(path)
+    codec = EmbeddedCodec(Architecture.of_metadata(metadata_of(path)))
+    codec.load_state_dict(weights)
     return codec.requires_grad_(False).eval().to(device)
 
 
 def save_codec(codec: Codec, path: Path, metadata: dict[str, str] | None = None) -> None:
-    """Write the weights in half precision, which costs less than 0.01 dB, with the recipe as metadata."""
+    """Write the weights in half precision, which costs less than 0.01 dB, with architecture and recipe as metadata."""
     tensors = {name: tensor.half().contiguous() for name, tensor in codec.state_dict().items()}
-    write_safetensors(path, tensors, metadata or {})
+    architecture = codec.architecture.as_metadata() if isinstance(codec, EmbeddedCodec) else {}
+    write_safetensors(path, tensors, {**architecture, **(metadata or {})})
 
 
 @torch.no_grad()

@@ -7,9 +7,11 @@ codec for inspection images meets, in the spirit of Baradad et al., "Learning to
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 
 import numpy as np
+import PIL.Image
 from numpy.random import Generator
 from numpy.typing import NDArray
 from scipy import ndimage, spatial
@@ -135,3 +137,131 @@ def procedural_image(size: int, generator: Generator) -> Image:
     image = ndimage.gaussian_filter(image, (blur := generator.exponential(0.5), blur, 0))
     grain = generator.normal(0, generator.exponential(0.015), (size, size, 1))
     return (np.clip(image + grain, 0, 1) * 255).astype(np.uint8)
+
+
+def _grating(size: int, generator: Generator) -> Plane:
+    """Lines at any angle, from a period of 2.5 pixels on, now and then bent: mesh, fabric, milled metal."""
+    rows, columns = np.mgrid[:size, :size]
+    angle, period = generator.uniform(0, np.pi), 2.5 * 16 ** generator.uniform()
+    bend = generator.uniform(0, 30) * fractal_noise(size, generator, 2.4) if generator.uniform() < 0.4 else 0.0
+    wave = np.sin(2 * np.pi * (np.sin(angle) * rows + np.cos(angle) * columns + bend) / period)
+    sharpness = generator.choice([0.8, 3.0, 12.0])
+    return (0.5 + generator.uniform(0.02, 0.45) * np.tanh(sharpness * wave)).astype(np.float32)
+
+
+def _hairlines(size: int, generator: Generator) -> Plane:
+    """Straight lines of one pixel over a soft ground."""
+    plane = _smooth(size, generator)
+    for _ in range(int(generator.integers(4, 60))):
+        rows, columns, cover = draw.line_aa(*(int(end) for end in generator.integers(0, size, 4)))
+        plane[rows, columns] += generator.uniform(-0.5, 0.5) * cover
+    return plane
+
+
+def _cast(size: int, generator: Generator) -> Plane:
+    """Cast metal, concrete, paper: an even ground with texture of low contrast and pits."""
+    texture = fractal_noise(size, generator, generator.uniform(0.0, 1.2)) - 0.5
+    plane = generator.uniform(0.15, 0.8) + generator.uniform(0.03, 0.3) * texture
+    pits = ndimage.gaussian_filter(generator.standard_normal((size, size)), generator.uniform(0.7, 2.5))
+    return (plane - generator.uniform(0, 0.4) * (pits > pits.std() * generator.uniform(2.0, 3.5))).astype(np.float32)
+
+
+def _cell(size: int, generator: Generator) -> Plane:
+    """A solar cell in electroluminescence: crystallites, fine fingers, dark busbars and border."""
+    ground = _grains(size, generator)
+    plane = generator.uniform(0.3, 0.8) + generator.uniform(0.05, 0.5) * (ground - ground.mean())
+    rows, columns = np.mgrid[:size, :size]
+    period = generator.uniform(3, 9)
+    plane = plane * (1 - generator.uniform(0, 0.2) * (rows % period < 1.2))
+    spacing, width = size / generator.integers(2, 5), generator.uniform(2, 7)
+    plane = np.where((columns + spacing / 2) % spacing < width, plane * generator.uniform(0.05, 0.8), plane)
+    edge = np.minimum.reduce([rows, columns, size - rows, size - columns])
+    return (plane * np.clip(0.2 + edge / generator.uniform(1, 20), 0, 1)).astype(np.float32)
+
+
+def _rings(size: int, generator: Generator) -> Plane:
+    """A round part seen from above: rings of their own brightness with highlights, before an even ground."""
+    rows, columns = np.mgrid[:size, :size]
+    centre, stretch = generator.uniform(0.3, 0.7, 2) * size, generator.uniform(0.8, 1.25)
+    distance = np.hypot(rows - centre[0], (columns - centre[1]) * stretch)
+    angle = np.arctan2(rows - centre[0], columns - centre[1])
+    plane = np.full((size, size), generator.uniform())
+    for radius in np.sort(generator.uniform(0.05, 0.6, int(generator.integers(2, 9))) * size)[::-1]:
+        turns, phase = generator.integers(0, 4), generator.uniform(0, 2 * np.pi)
+        level = generator.uniform() + generator.uniform(0, 0.4) * np.cos(turns * angle + phase)
+        inside = np.clip((radius - distance) / generator.uniform(0.7, 5) + 0.5, 0, 1)
+        plane = plane * (1 - inside) + level * inside
+    return plane.astype(np.float32)
+
+
+_INSPECTED: tuple[Callable[[int, Generator], Plane], ...] = (
+    *_SURFACES,
+    _grating,
+    _hairlines,
+    _cast,
+    _cast,
+    _cell,
+    _rings,
+)
+
+
+def inspection_image(size: int, generator: Generator) -> Image:
+    """Like `procedural_image`, but as an inspection camera sees it.
+
+    One surface more often than a mixture, seldom in colour, over the whole range of exposures and contrasts, with
+    the grain of a sensor and at times the traces of JPEG.
+    """
+    plane: NDArray[np.floating] = _INSPECTED[generator.integers(0, len(_INSPECTED))](size, generator)
+    if generator.uniform() < 0.4:
+        blend = fractal_noise(size, generator, 2.2) * generator.uniform(0.2, 1.0)
+        plane = plane * (1 - blend) + _INSPECTED[generator.integers(0, len(_INSPECTED))](size, generator) * blend
+    if generator.uniform() < 0.7:
+        plane = _scratch(plane.astype(np.float32), generator)
+    shading = 1 - generator.uniform(0, 0.6) * fractal_noise(size, generator, 2.6)
+    middle = plane.mean()
+    plane = (middle + (plane - middle) * generator.uniform(0.3, 1.2)) * shading * generator.uniform(0.4, 1.2)
+    image = np.repeat(plane[..., None], 3, axis=2)
+    if generator.uniform() < 0.4:
+        image = image * (generator.dirichlet((4.0, 4.0, 4.0)) * 3)
+    image = ndimage.gaussian_filter(image, (blur := generator.exponential(0.4), blur, 0))
+    image = np.clip(image + _grain(size, generator)[..., None], 0, 1)
+    return _as_jpeg((image * 255).astype(np.uint8), generator)
+
+
+def _grain(size: int, generator: Generator) -> Plane:
+    """Noise of a sensor, of pixel size or, where the picture was enlarged, a little coarser."""
+    noise = generator.standard_normal((size, size))
+    if generator.uniform() < 0.5:
+        noise = ndimage.gaussian_filter(noise, generator.uniform(0.3, 0.9))
+        noise /= noise.std()
+    return (noise * min(0.08, generator.exponential(0.02))).astype(np.float32)
+
+
+def _as_jpeg(image: Image, generator: Generator) -> Image:
+    """Every third picture has been a JPEG file."""
+    if generator.uniform() > 1 / 3:
+        return image
+    held = io.BytesIO()
+    PIL.Image.fromarray(image).save(held, "JPEG", quality=int(generator.integers(60, 98)))
+    with PIL.Image.open(held) as picture:
+        return np.asarray(picture.convert("RGB"))
+
+
+def shaded_surface(normals: Image, material: Image, size: int, generator: Generator) -> Image:
+    """A relief under light: measured normals that look up a material's picture of a sphere (a "matcap").
+
+    `normals` (height, width, 3) holds x, y, z in [-1, 1] as uint8, at least `size` high and wide; `material`
+    (side, side, 3) shows the sphere seen from the front. The relief is tilted and made steeper or flatter, and
+    its colours vary slowly, as an uneven coating does.
+    """
+    top, left = (int(generator.integers(0, side - size + 1)) for side in normals.shape[:2])
+    direction = normals[top : top + size, left : left + size].astype(np.float32) / 127.5 - 1
+    slope = direction[..., :2] * generator.uniform(0.3, 2.0) + generator.uniform(-0.5, 0.5, 2).astype(np.float32)
+    slope /= np.sqrt(1 + (slope**2).sum(axis=2, keepdims=True))
+    place = ((slope * 0.96 + 1) / 2 * (len(material) - 1)).transpose(2, 0, 1)[::-1]
+    lit = np.stack(
+        [ndimage.map_coordinates(material[..., i].astype(np.float32), place, order=1) for i in range(3)], axis=2
+    )
+    coating = 1 - generator.uniform(0, 0.5) * fractal_noise(size, generator, generator.uniform(1.2, 2.4))
+    image = lit / 255 * coating[..., None] + _grain(size, generator)[..., None]
+    return (np.clip(image, 0, 1) * 255).astype(np.uint8)

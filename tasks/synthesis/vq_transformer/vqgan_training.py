@@ -19,7 +19,7 @@ from tasks.networks.device import device_of
 from tasks.networks.lpips import shared_lpips
 from tasks.params.systems import TokenCodecParams
 from tasks.seeds import derive, numpy_generator
-from tasks.synthesis.vq_transformer.discriminator import (
+from tasks.diffusion.discriminator import (
     PatchDiscriminator,
     adaptive_weight,
     augment,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from tasks.synthesis.vq_transformer.discriminator import (
+from tasks.diffusion.discriminator import (
     LARGEST_WEIGHT,
     PatchDiscriminator,
     adaptive_weight,
