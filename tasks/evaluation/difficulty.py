@@ -18,7 +18,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.stats import ks_2samp, wasserstein_distance
-from sklearn.metrics import roc_auc_score
 
 from tasks.contracts import DefectoryError
 from tasks.detectors import memory_bank
@@ -26,6 +25,7 @@ from tasks.detectors.protocol import Arm, Example
 from tasks.evaluation.examples import Photographs
 from tasks.evaluation.parents import nearest_normals
 from tasks.evaluation.validity import Validity, validity_of
+from tasks.inputs.checks import auroc
 from tasks.params.detectors import EvaluateParams
 from tasks.progress import Report
 
@@ -105,7 +105,7 @@ def difficulties_of(
             arm.name,
             validity_of(arm.defects),
             len(fair),
-            auroc(synthetic, normal) if len(fair) >= _FEWEST else None,
+            auroc(normal, synthetic) if len(fair) >= _FEWEST else None,
             compare(synthetic, real, normal) if len(fair) >= _FEWEST and len(real) else None,
         )
 
@@ -130,15 +130,9 @@ def _scores(bank: memory_bank.MemoryBank, examples: Sequence[Example]) -> Scores
 def compare(synthetic: Scores, real: Scores, normal: Scores) -> Match:
     test = ks_2samp(synthetic, real)
     return Match(
-        auroc(real, normal),
-        auroc(synthetic, real),
+        auroc(normal, real),
+        auroc(real, synthetic),
         float(test.statistic),
         float(test.pvalue),
         float(wasserstein_distance(synthetic, real) / max(normal.std(), 1e-9)),
     )
-
-
-def auroc(higher: Scores, lower: Scores) -> float:
-    """The share of pairs in which `higher` scores more, ties counting half."""
-    labels = np.repeat([1, 0], [len(higher), len(lower)])
-    return float(roc_auc_score(labels, np.concatenate([higher, lower])))

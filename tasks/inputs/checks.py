@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from scipy.stats import rankdata
+from sklearn.metrics import roc_auc_score
 
 from tasks.contracts import CLEAN, TEST, TRAIN
 from tasks.inputs.opening import OpenedImage
@@ -30,8 +30,7 @@ _MEASURES = {
 
 def auroc(low: Sequence[float], high: Sequence[float]) -> float:
     """Share of pairs in which the one of `high` is larger; ties count half. 0.5 where the two cannot be told apart."""
-    ranks = rankdata([*low, *high])[len(low) :]
-    return float((ranks.sum() - len(high) * (len(high) + 1) / 2) / (len(low) * len(high)))
+    return float(roc_auc_score(np.repeat([0, 1], [len(low), len(high)]), [*low, *high]))
 
 
 def told_apart(first: Sequence[float], second: Sequence[float]) -> float | None:

@@ -12,6 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torchvision.models import alexnet, vgg16
 
 from tasks.networks.device import HOST
 from tasks.networks.weights import alexnet_lpips_weights, vgg16_lpips_weights
@@ -22,7 +23,6 @@ _SHIFT = (-0.030, -0.088, -0.188)
 _SCALE = (0.458, 0.448, 0.450)
 _TAPS = {"alexnet": (1, 4, 7, 9, 11), "vgg16": (3, 8, 15, 22, 29)}
 """The layers after whose ReLU a feature map is read."""
-_VGG16_WIDTHS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 
 
 class LPIPS(nn.Module):
@@ -34,7 +34,7 @@ class LPIPS(nn.Module):
     def __init__(self, network: Network = "alexnet") -> None:
         super().__init__()
         self.network = network
-        self.layers = _alexnet() if network == "alexnet" else _vgg16()
+        self.layers = _features(network)
         weights = alexnet_lpips_weights() if network == "alexnet" else vgg16_lpips_weights()
         for position, layer in enumerate(self.layers):
             if isinstance(layer, nn.Conv2d):
@@ -69,34 +69,12 @@ class LPIPS(nn.Module):
         return lpips_map(self.features(first), self.features(second), (first.shape[-2], first.shape[-1]))
 
 
-def _alexnet() -> nn.Sequential:
-    """The convolutions of torchvision's AlexNet, and their numbering."""
-    return nn.Sequential(
-        nn.Conv2d(3, 64, 11, stride=4, padding=2),
-        nn.ReLU(),
-        nn.MaxPool2d(3, 2),
-        nn.Conv2d(64, 192, 5, padding=2),
-        nn.ReLU(),
-        nn.MaxPool2d(3, 2),
-        nn.Conv2d(192, 384, 3, padding=1),
-        nn.ReLU(),
-        nn.Conv2d(384, 256, 3, padding=1),
-        nn.ReLU(),
-        nn.Conv2d(256, 256, 3, padding=1),
-        nn.ReLU(),
-    )
-
-
-def _vgg16() -> nn.Sequential:
-    """The convolutions of torchvision's VGG-16, and their numbering."""
-    layers: list[nn.Module] = []
-    channels = 3
-    for widths in _VGG16_WIDTHS:
-        for width in widths:
-            layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU()]
-            channels = width
-        layers.append(nn.MaxPool2d(2))
-    return nn.Sequential(*layers[:-1])
+def _features(network: Network) -> nn.Sequential:
+    """torchvision's convolutions up to the last layer that is read, without weights."""
+    with torch.device("meta"):  # so that nothing is drawn at random, nor is there memory for the rest
+        whole = {"alexnet": alexnet, "vgg16": vgg16}[network](weights=None)
+    layers: nn.Sequential = whole.features[: _TAPS[network][-1] + 1].to_empty(device=HOST)
+    return layers
 
 
 def lpips_distance(first: list[Tensor], second: list[Tensor]) -> Tensor:

@@ -33,7 +33,7 @@ def test_it_finds_defects_that_it_has_not_seen(model: localiser.SegmentationUNet
     test = held_out()
     scored = localiser.score(model, test.images)
     assert test.masks is not None
-    assert pixel_metrics(scored.maps, test.masks)["pixel_ap"] > 0.8
+    assert pixel_metrics(scored.maps, test.masks)["pixel_ap"] > 0.7
     assert image_metrics(scored.image_scores, test.defective)["image_auroc"] > 0.9
 
 

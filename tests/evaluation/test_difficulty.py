@@ -9,7 +9,7 @@ import pytest
 
 from tasks.contracts import DefectoryError
 from tasks.detectors.protocol import Arm, Example, TestSet
-from tasks.evaluation.difficulty import Difficulty, auroc, compare, difficulties_of, hold_out
+from tasks.evaluation.difficulty import Difficulty, compare, difficulties_of, hold_out
 from tasks.evaluation.examples import Photographs
 from tasks.evaluation.parents import nearest_normals
 from tasks.evaluation.validity import validity_of
@@ -92,7 +92,6 @@ def test_figures_of_a_comparison_by_hand() -> None:
     assert match.easier == pytest.approx(2 / 8)
     assert match.kolmogorov_smirnov == pytest.approx(0.5)
     assert match.wasserstein == pytest.approx((1.5 + 0.5 + 2 + 1) / 4 / 1.5)
-    assert auroc(np.array([1.0, 1]), np.array([1.0])) == 0.5
 
 
 def test_empty_masks_and_copies_are_counted() -> None:

@@ -15,10 +15,6 @@ from torch import Tensor, nn
 
 from tasks.contracts import Image
 from tasks.diffusion.codec_training import crop_batches
-from tasks.networks.device import device_of
-from tasks.networks.lpips import shared_lpips
-from tasks.params.systems import TokenCodecParams
-from tasks.seeds import derive, numpy_generator
 from tasks.diffusion.discriminator import (
     PatchDiscriminator,
     adaptive_weight,
@@ -26,6 +22,10 @@ from tasks.diffusion.discriminator import (
     discriminator_loss,
     ramp,
 )
+from tasks.networks.device import device_of
+from tasks.networks.lpips import shared_lpips
+from tasks.params.systems import TokenCodecParams
+from tasks.seeds import derive, numpy_generator
 from tasks.synthesis.vq_transformer.image_codec import EmbeddedImageCodec
 from tasks.training.loop import Trainer
 
