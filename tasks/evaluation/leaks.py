@@ -22,7 +22,6 @@ from tasks.evaluation.pieces import shared_pieces
 from tasks.inputs.dataset import Inputs
 from tasks.inputs.duplicates import descriptor_of, near_between
 from tasks.inputs.normalise import fit_image
-from tasks.params import InputsParams
 from tasks.progress import Report, silent
 
 Kind = Literal["copy", "turned copy", "other exposure", "crop", "same part", "sister part"]
@@ -35,7 +34,6 @@ _SAID: dict[Kind, str] = {
     "same part": "is in one group, so of one physical part, with",
     "sister part": "has {value:.0f} features in the same places as, so may show the same part as or its neighbour,",
 }
-_NEAR = float(InputsParams.model_fields["near_duplicate_distance"].default)
 _FEATHERS = 16
 """A mask's surroundings are taken out to this part of the side, in which a paste is blended."""
 _EQUAL = 0.99
@@ -78,15 +76,16 @@ class _Seen:
 
 def refuse_leaks(
     inputs: Inputs,
+    near_duplicate_distance: float,
     synthetic: Sequence[Example] = (),
-    near_duplicate_distance: float = _NEAR,
     report: Report = silent,
 ) -> tuple[Leak, ...]:
     """Raise DefectoryError naming the images and the kind of every leak; else what is merely suspected.
 
-    The one call of an evaluation. It looks at a few images a second.
+    The one call of an evaluation. Images are near from the descriptor distance by which `inputs` has joined them into
+    groups, `inputs.near_duplicate_distance`. It looks at a few images a second.
     """
-    found = find_leaks(inputs, synthetic, near_duplicate_distance, report)
+    found = find_leaks(inputs, near_duplicate_distance, synthetic, report)
     check_leaks([leak for leak in found if leak.refuses])
     return tuple(found)
 
@@ -107,8 +106,8 @@ def check_leaks(leaks: Sequence[Leak]) -> None:
 
 def find_leaks(
     inputs: Inputs,
+    near_duplicate_distance: float,
     synthetic: Sequence[Example] = (),
-    near_duplicate_distance: float = _NEAR,
     report: Report = silent,
 ) -> list[Leak]:
     """Every leak into the test split, one for each pair of images: the first kind of `Kind` that holds.

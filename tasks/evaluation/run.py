@@ -30,7 +30,7 @@ def run_arms(params: Params, workspace: Workspace, device: torch.device, report:
     size = settings.image_size
     ours = {name: released(workspace.release, name, size, settings.samples) for name in inputs.categories}
     painted = [example for examples in ours.values() for example in examples]
-    suspected = refuse_leaks(inputs, painted, report=report)
+    suspected = refuse_leaks(inputs, params.inputs.near_duplicate_distance, painted, report)
     scorer = Scorer(params.score, device)
     folder = _baselines_folder(workspace)
     baselines = {

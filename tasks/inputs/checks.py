@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.metrics import roc_auc_score
 
 from tasks.contracts import CLEAN, TEST, TRAIN
@@ -28,9 +29,10 @@ _MEASURES = {
 }
 
 
-def auroc(low: Sequence[float], high: Sequence[float]) -> float:
+def auroc(low: ArrayLike, high: ArrayLike) -> float:
     """Share of pairs in which the one of `high` is larger; ties count half. 0.5 where the two cannot be told apart."""
-    return float(roc_auc_score(np.repeat([0, 1], [len(low), len(high)]), [*low, *high]))
+    values = [np.asarray(each, dtype=np.float64) for each in (low, high)]
+    return float(roc_auc_score(np.repeat([0, 1], [len(each) for each in values]), np.concatenate(values)))
 
 
 def told_apart(first: Sequence[float], second: Sequence[float]) -> float | None:
