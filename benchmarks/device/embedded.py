@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
-from benchmarks.device.line import MODEL_STATIONS, STATIONS, Line
+from benchmarks.device.line import MODEL_STATIONS, STATIONS, TimedLine
 from benchmarks.device.recipes import embedded, only
 from benchmarks.device.sheet import Sheet
 from benchmarks.device.shop import Fitted, Shop, fit
@@ -39,7 +40,7 @@ def measure_embedded(shop: Shop, system: str, sheet: Sheet) -> None:
     params, networks = params_of(shop, system), networks_of(shop)
     fitted = fit(shop, networks, params)
     line = new_line(shop, params, fitted, system)
-    plans = plan_shards(params, fitted.inputs, line.portfolio.sha256)
+    plans = plan_shards(params, fitted.inputs, line.line.portfolio.sha256)
     line.run(plans[:1])  # what is done but once is done now
     first = dict(line.images)
     forget_peak(shop.device)
@@ -59,8 +60,8 @@ def measure_batches(shop: Shop) -> None:
     system = system_named("adabldm")
     model = system.load(fitted.inputs, params, fitted.models, shop.device)
     line = new_line(shop, params, fitted, "batches")
-    plans = plan_shards(params, fitted.inputs, line.portfolio.sha256)
-    places = [place for plan in plans for place in line.drawn(plan)[0]]
+    plans = plan_shards(params, fitted.inputs, line.line.portfolio.sha256)
+    places = [place for plan in plans for place in line.drawn(plan).places]
     for batch in shop.sizes.batches:
         some = places[: max(batch, len(places) // 4)]
         at_once = params.model_copy(update={"paint": params.paint.model_copy(update={"batch_size": batch})})
@@ -75,10 +76,10 @@ def networks_of(shop: Shop) -> str:
     return f"embedded, {shop.sizes.side} px"
 
 
-def new_line(shop: Shop, params: Params, fitted: Fitted, name: str) -> Line:
+def new_line(shop: Shop, params: Params, fitted: Fitted, name: str) -> TimedLine:
     """Whose shards are written to a folder of the name."""
     scorer, out = Scorer(params.score, shop.device), shop.work / "shards" / name
-    return Line(fitted.inputs, params, fitted.models, scorer, out, shop.device)
+    return TimedLine(fitted.inputs, params, fitted.models, scorer, out, shop.device)
 
 
 def params_of(shop: Shop, system: str) -> Params:
@@ -87,7 +88,7 @@ def params_of(shop: Shop, system: str) -> Params:
     return only(embedded(shop.photographs, sizes), system, sizes.shards * sizes.shard_size)
 
 
-def _rates(line: Line, wall: float) -> dict[str, Any]:
+def _rates(line: TimedLine, wall: float) -> dict[str, Any]:
     count = sum(len(images) for images in line.images.values())
     rates = {f"{name} (images/s)": count / max(line.seconds[name], 1e-9) for name in STATIONS}
     idle = 1 - sum(line.seconds[name] for name in MODEL_STATIONS) / wall
@@ -102,5 +103,5 @@ def _costs(device: torch.device, fitted: Fitted) -> dict[str, Any]:
     }
 
 
-def _same(one: list[Image], other: list[Image]) -> bool:
+def _same(one: Sequence[Image], other: Sequence[Image]) -> bool:
     return len(one) == len(other) and all(np.array_equal(*pair) for pair in zip(one, other, strict=True))

@@ -26,13 +26,14 @@ def measure_profile(shop: Shop) -> None:
     params = params_of(shop, _SYSTEM)
     fitted = fit(shop, networks_of(shop), params)
     line = new_line(shop, params, fitted, "profile")
-    plan = plan_shards(params, fitted.inputs, line.portfolio.sha256)[0]
+    plan = plan_shards(params, fitted.inputs, line.line.portfolio.sha256)[0]
     line.run([plan])
-    places, _ = line.drawn(plan)
-    painted, images = line.portfolio.paint(places), line.images[plan.name]
+    places = line.drawn(plan).places
+    painted = line.paint(places)
+    finished = line.adapt(places, painted)
     _watch(shop, "paint", lambda: line.paint(places))
     _watch(shop, "adapt", lambda: line.adapt(places, painted))
-    _watch(shop, "score", lambda: line.score(places, images))
+    _watch(shop, "score", lambda: line.score(places, finished))
 
 
 def _watch(shop: Shop, station: str, work: Callable[[], object]) -> None:
