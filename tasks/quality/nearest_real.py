@@ -4,34 +4,24 @@ In: candidates' descriptors and those of the real images, which `generate` leave
 candidate the estimated LPIPS to its nearest real image, and which that is. A candidate is near the photograph it was
 painted on by construction, so clean images of that object are left out; another defect, or another clean object, is not
 near unless it was copied or the category's parts all look alike: it is read beside its median. It needs no network.
-
-The descriptors of the real images are made once, where the network and the device are at hand, in `generate`, so that a
-release needs neither.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import torch
 from numpy.typing import NDArray
 
-from tasks.contracts import CLEAN, TRAIN, Image
-from tasks.files.atomic import write_atomic
-from tasks.files.products import is_made, mark_made
-from tasks.files.tables import encode_table, read_table
-from tasks.inputs.dataset import Inputs
-from tasks.networks.device import HOST
-from tasks.networks.lpips import LPIPS
+from tasks.contracts import CLEAN
+from tasks.files.products import is_made
+from tasks.files.tables import read_table
 from tasks.params import fingerprint
-from tasks.quality.descriptor import describe
 from tasks.quality.nearest import squared_distances
-from tasks.quality.scores import BATCH
 
 REAL_DESCRIPTORS = "real_descriptors.parquet"
 REAL_SCHEMA = pa.schema(
@@ -108,39 +98,3 @@ def _own_object(samples: pd.DataFrame, reals: _Reals) -> Iterator[tuple[int, NDA
     for row, clean_id in enumerate(samples["clean_id"]):
         if clean_id in reals.group_of:
             yield row, reals.cleans_by_group[reals.group_of[clean_id]]
-
-
-def write_real_descriptors(inputs: Inputs, candidates: Path, device: torch.device = HOST) -> None:
-    """Describe every image of the train split, unless these inputs have been described already.
-
-    Raises DefectoryError where the network's weights are missing or the disk refuses.
-    """
-    target = candidates / REAL_DESCRIPTORS
-    if is_made(target, made_from(inputs.sha256)):
-        return
-    images = [image for image in inputs.images if image.split == TRAIN]
-    rows = [
-        {
-            "image_id": image.image_id,
-            "category": image.category,
-            "defect_type": image.defect_type,
-            "group": image.group,
-            "descriptor": descriptor,
-        }
-        for image, descriptor in zip(images, _describe([one.image for one in images], device), strict=True)
-    ]
-    write_atomic(target, encode_table(pa.Table.from_pylist(rows, REAL_SCHEMA)))
-    mark_made(target, made_from(inputs.sha256))
-
-
-@torch.inference_mode()
-def _describe(images: Sequence[Image], device: torch.device) -> list[NDArray[np.float16]]:
-    """One descriptor an image, from batches like those that candidates are scored in."""
-    network = LPIPS().to(device)
-    found: list[NDArray[np.float16]] = []
-    for start in range(0, len(images), BATCH):
-        some = images[start : start + BATCH]
-        filled = np.stack([*some, *[some[-1]] * (BATCH - len(some))])
-        levels = torch.from_numpy(filled).permute(0, 3, 1, 2).contiguous().to(device)
-        found += [*describe(network, levels.float() / 127.5 - 1).cpu().numpy()][: len(some)]
-    return found

@@ -12,7 +12,8 @@ import pytest
 
 from tasks.inputs.dataset import Inputs
 from tasks.networks.lpips import shared_lpips
-from tasks.quality.nearest_real import REAL_DESCRIPTORS, nearest_real, read_real_descriptors, write_real_descriptors
+from tasks.quality.nearest_real import REAL_DESCRIPTORS, nearest_real, read_real_descriptors
+from tasks.quality.real_descriptors import write_real_descriptors
 from tests.factories import make_inputs
 from tests.quality.test_ic_lpips import lpips
 

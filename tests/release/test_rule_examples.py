@@ -8,7 +8,8 @@ import pytest
 
 from tasks.candidates.read import read_scores
 from tasks.contracts import DefectoryError
-from tasks.quality.nearest_real import nearest_real, read_real_descriptors, write_real_descriptors
+from tasks.quality.nearest_real import nearest_real, read_real_descriptors
+from tasks.quality.real_descriptors import write_real_descriptors
 from tasks.quality.select import COPY_RULE, RULES
 from tasks.release.judge import judge_scores
 from tasks.release.rule_examples import RuleExamples, examples_of, nearest_to, outlined
