@@ -7,8 +7,8 @@ from pathlib import Path
 from tasks.inputs.build import build_inputs
 from tasks.inputs.dataset import SPLITS, Inputs, read_inputs
 from tasks.params import Params
+from tasks.params.registry import SYSTEMS, entry_of
 from tasks.progress import Report
-from tasks.synthesis import SYSTEMS, entry_of
 
 
 def systems_named(names: str) -> list[str]:

@@ -11,8 +11,8 @@ from typing import Annotated
 import typer
 
 from flows.machines import verbs as machines
-from flows.options import ParamsOption, RepoOption, RootOption
-from flows.terminal import output, run_to_status
+from flows.options import DeviceOption, ParamsOption, RepoOption, RootOption
+from flows.terminal import output, verb
 from tasks.workspace import PARAMS, ROOT
 
 app = typer.Typer(
@@ -24,90 +24,102 @@ app = typer.Typer(
 
 
 @app.command()
-def plan(params: ParamsOption = PARAMS, root: RootOption = ROOT) -> None:
+@verb
+def plan(params: ParamsOption = PARAMS, root: RootOption = ROOT, device: DeviceOption = None) -> None:
     """Show what would be made, how long it takes and how much disk it needs."""
     from flows.looking import tables
 
-    raise typer.Exit(run_to_status(lambda: tables.show_plan(params, root)))
+    tables.show_plan(params, root)
 
 
 @app.command()
-def run(params: ParamsOption = PARAMS, root: RootOption = ROOT) -> None:
+@verb
+def run(params: ParamsOption = PARAMS, root: RootOption = ROOT, device: DeviceOption = None) -> None:
     """Run the whole line: inputs, train, generate, release."""
     from flows.factory import factory
     from flows.line.stage import recorded
 
-    raise typer.Exit(run_to_status(lambda: recorded(factory, params, root)))
+    recorded(factory, params, root)
 
 
 @app.command()
+@verb
 def status(params: ParamsOption = PARAMS, root: RootOption = ROOT) -> None:
     """Show what is done and what is missing."""
     from flows.looking import tables
 
-    raise typer.Exit(run_to_status(lambda: tables.show_status(params, root)))
+    tables.show_status(params, root)
 
 
 @app.command()
-def resume(params: ParamsOption = PARAMS, root: RootOption = ROOT) -> None:
+@verb
+def resume(params: ParamsOption = PARAMS, root: RootOption = ROOT, device: DeviceOption = None) -> None:
     """Finish an interrupted run without reading the inputs again."""
     from flows.factory import resume as rest_of_the_line
     from flows.line.stage import recorded
 
-    raise typer.Exit(run_to_status(lambda: recorded(rest_of_the_line, params, root)))
+    recorded(rest_of_the_line, params, root)
 
 
 @app.command()
+@verb
 def release(params: ParamsOption = PARAMS, root: RootOption = ROOT) -> None:
     """Select anew from the candidates, without painting: after a change of the thresholds, for example."""
     from flows.line.stage import recorded
     from flows.release import release as select_and_describe
 
-    raise typer.Exit(run_to_status(lambda: recorded(select_and_describe, params, root, uses_model=False)))
+    recorded(select_and_describe, params, root, uses_model=False)
 
 
 @app.command()
-def evaluate(params: ParamsOption = PARAMS, root: RootOption = ROOT) -> None:
+@verb
+def evaluate(params: ParamsOption = PARAMS, root: RootOption = ROOT, device: DeviceOption = None) -> None:
     """Measure what the release is worth in training, beside what is free: minutes, or hours with tier 2."""
     from flows.evaluate import evaluate as measure_worth
     from flows.line.stage import recorded
 
-    raise typer.Exit(run_to_status(lambda: recorded(measure_worth, params, root, uses_model=False)))
+    recorded(measure_worth, params, root, uses_model=False)
 
 
 @app.command()
+@verb
 def publish(
     tag: Annotated[str | None, typer.Option(help="The version's name; numbered where none is given.")] = None,
     repo: RepoOption = Path(),
+    device: DeviceOption = None,
 ) -> None:
     """Bring the data up to date, push them to the store, check them there, and tag the version."""
     from flows.versions import verbs as versions
 
-    raise typer.Exit(run_to_status(lambda: versions.publish_here(repo, tag)))
+    versions.publish_here(repo, tag)
 
 
 @app.command()
+@verb
 def verify(params: ParamsOption = PARAMS, root: RootOption = ROOT) -> None:
     """Hash every candidate shard and every released sample, and name what is damaged or missing."""
     from flows.versions import verbs as versions
 
-    raise typer.Exit(run_to_status(lambda: versions.verify_here(params, root)))
+    versions.verify_here(params, root)
 
 
 @app.command()
+@verb
 def remake(
     sample_id: Annotated[str, typer.Argument(help="A released sample, as the manifest names it.")],
     params: ParamsOption = PARAMS,
     root: RootOption = ROOT,
     out: Annotated[Path | None, typer.Option(help="Where to write it (.webp); its mask goes beside it.")] = None,
+    device: DeviceOption = None,
 ) -> None:
     """Make one released image again from its row of the manifest, and compare the bytes."""
     from flows.versions.remake import remake_here
 
-    raise typer.Exit(run_to_status(lambda: remake_here(sample_id, params, root, out)))
+    remake_here(sample_id, params, root, out)
 
 
 @app.command()
+@verb
 def pull(
     tag: Annotated[str, typer.Argument(help="The version.")],
     destination: Annotated[Path, typer.Argument(help="A new or empty folder.")],
@@ -118,10 +130,11 @@ def pull(
     """Bring a published version, or some categories of it, into a fresh folder."""
     from flows.versions import verbs as versions
 
-    raise typer.Exit(run_to_status(lambda: versions.pull_here(tag, repo, destination, endpoint, category or ())))
+    versions.pull_here(tag, repo, destination, endpoint, category or ())
 
 
 @app.command()
+@verb
 def diff(
     before: Annotated[str, typer.Argument(help="A version, or a release's folder.")],
     after: Annotated[str, typer.Argument(help="The same, of the later one.")],
@@ -131,18 +144,25 @@ def diff(
     """Show what changed between two versions: counts, scores, rules, params, licences and samples."""
     from flows.versions.diff import diff_here
 
-    raise typer.Exit(run_to_status(lambda: diff_here(before, after, repo, out)))
+    diff_here(before, after, repo, out)
 
 
 @app.command()
-def doctor(params: ParamsOption = PARAMS, root: RootOption = ROOT, repo: RepoOption = Path()) -> None:
+@verb
+def doctor(
+    params: ParamsOption = PARAMS,
+    root: RootOption = ROOT,
+    repo: RepoOption = Path(),
+    device: DeviceOption = None,
+) -> None:
     """Check params, sources, weights, disk, git, remote and store; say what to do."""
     from flows.looking import tables
 
-    raise typer.Exit(run_to_status(lambda: tables.show_findings(params, root, repo)))
+    tables.show_findings(params, root, repo)
 
 
 @app.command()
+@verb
 def up(
     folder: Annotated[Path, typer.Option(help="Where runs work.")] = Path(),
     port: Annotated[int, typer.Option(help="Of the server and its UI.")] = 4200,
@@ -152,7 +172,7 @@ def up(
     from flows.machines.deploy import serve
 
     output.print("starting the server ...")
-    raise typer.Exit(run_to_status(lambda: serve(folder, port, host)))
+    serve(folder, port, host)
 
 
 app.add_typer(machines.app)

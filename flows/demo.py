@@ -18,10 +18,11 @@ from typing import Annotated
 import typer
 import yaml
 
+from flows.options import DeviceOption
 from flows.publish import Publication, publish
 from flows.server.local_store import BUCKET, local_store, store_key
 from flows.server.server import prefect_server
-from flows.terminal import duration, output, run_to_status, size
+from flows.terminal import duration, output, size, verb
 from flows.versions.pull import pull
 from flows.versions.repository import init_workspace
 from tasks.contracts import DefectoryError
@@ -31,13 +32,15 @@ _PROJECT = Path(__file__).resolve().parent.parent
 _REMOTE = f"s3://{BUCKET}/defectory"
 
 
+@verb
 def main(
     params: Annotated[Path, typer.Option(help="What to make.")] = _PROJECT / "params.yaml",
     workspace: Annotated[Path, typer.Option(help="Where to make it.")] = Path("demo/workspace"),
+    device: DeviceOption = None,
 ) -> None:
     """Make, publish and pull back a dataset."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends in order, as Ctrl-C does
-    raise typer.Exit(run_to_status(lambda: demo(params, workspace)))
+    demo(params, workspace)
 
 
 def demo(params: Path, workspace: Path) -> None:

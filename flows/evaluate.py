@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import torch
 from prefect import flow
 
 from flows.line.lock import alone
@@ -30,17 +31,18 @@ def evaluate(params: Path = PARAMS, root: Path = ROOT) -> None:
     workspace, wanted, start = Workspace(root), load_params(params), time.perf_counter()
     if not (workspace.release / "manifest.parquet").is_file():
         raise DefectoryError(f"{workspace.release}: no release to evaluate; `defectory run` makes one")
+    where = device()
     fix_arithmetic(wanted)
     with alone(workspace.evaluation_cache):  # not the whole workspace: versions are published meanwhile
-        arms(wanted, workspace)
+        arms(wanted, workspace, where)
     output.print(f"{workspace.evaluation / REPORT}")
     record_wall(workspace, "evaluate", start)
 
 
 @station("arms")
-def arms(params: Params, workspace: Workspace) -> None:
+def arms(params: Params, workspace: Workspace, device: torch.device) -> None:
     with progress() as report:
-        run_arms(params, workspace, device(), report)
+        run_arms(params, workspace, device, report)
 
 
 if __name__ == "__main__":

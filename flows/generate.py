@@ -30,7 +30,7 @@ from tasks.generation.line import DrawnShard, ScoredShard
 from tasks.params import load_params
 from tasks.plan import WHOLE, Part
 from tasks.progress import Report
-from tasks.quality.nearest_real import write_real_descriptors
+from tasks.quality.real_descriptors import write_real_descriptors
 from tasks.workspace import PARAMS, ROOT, Workspace
 
 
@@ -52,7 +52,7 @@ def generate(params: Path = PARAMS, root: Path = ROOT, part: Part = WHOLE) -> Ge
     Raises DefectoryError when too large a share of it could not be made.
     """
     workspace = Workspace(root)
-    run = Run(load_params(params), workspace)
+    run = Run(load_params(params), workspace, policy.device())
     if part == WHOLE:  # beside others, what looks stale may be what they are writing
         sweep_stale(run.candidates, run.plans)
         write_real_descriptors(run.line.inputs, run.candidates, run.line.device)

@@ -17,6 +17,8 @@ from prefect.futures import PrefectFuture
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from prefect.utilities.annotations import opaque
 
+from flows.options import DEVICE_VARIABLE
+
 if TYPE_CHECKING:
     import torch
 
@@ -93,10 +95,11 @@ def station(run_name: str) -> Callable[[Callable[P, R]], Station[P, R]]:
 
 
 def device() -> torch.device:
-    """Where the networks run: what DEFECTORY_DEVICE names (`cpu`, `cuda`, `cuda:1`, …), else the best device there is.
+    """Where the networks run: what `--device` or DEFECTORY_DEVICE names (`cpu`, `cuda`, `cuda:1`, …), else the best.
 
-    Raises DefectoryError when the device that was asked for is not there.
+    A flow asks once, before it reads anything, and hands the answer down. Raises DefectoryError where the device that
+    was asked for is not there.
     """
     from tasks.networks.device import choose_device  # takes seconds, and what only submits or waits asks for no device
 
-    return choose_device(os.environ.get("DEFECTORY_DEVICE", ""))
+    return choose_device(os.environ.get(DEVICE_VARIABLE, ""))

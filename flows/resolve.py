@@ -8,10 +8,9 @@ re-run a stage as surely as an edited value does; so must other photographs. It 
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
-from flows.terminal import run_to_status
+from flows.terminal import exit_with
 from flows.versions.repository import RESOLVED
 from tasks.inputs.readers import sources_sha256
 from tasks.params import CODE_VERSION, load_params
@@ -28,4 +27,4 @@ def resolve(params: Path, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_to_status(lambda: resolve(Path("params.yaml"), Path(RESOLVED))))
+    exit_with(lambda: resolve(Path("params.yaml"), Path(RESOLVED)))

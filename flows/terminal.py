@@ -9,12 +9,17 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial, wraps
+from typing import NoReturn, ParamSpec
 
+import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from tasks.contracts import DefectoryError
 from tasks.progress import Report
+
+P = ParamSpec("P")
 
 OK, FAILED, INTERRUPTED = 0, 1, 130
 _LINE_SECONDS = 10.0
@@ -101,8 +106,21 @@ def run_to_status(action: Callable[[], object]) -> int:
     return OK
 
 
-def exit_with(action: Callable[[], object]) -> None:
+def exit_with(action: Callable[[], object]) -> NoReturn:
     sys.exit(run_to_status(action))
+
+
+def verb(function: Callable[P, object]) -> Callable[P, None]:
+    """Make a function a verb: it ends with an exit status, as `run_to_status` says, and never with a traceback.
+
+    Its options are still those of the function's signature.
+    """
+
+    @wraps(function)
+    def run(*given: P.args, **named: P.kwargs) -> None:
+        raise typer.Exit(run_to_status(partial(function, *given, **named)))
+
+    return run
 
 
 def _describe(error: OSError) -> str:

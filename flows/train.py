@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import torch
 from prefect import flow
 
 from flows.line.lock import exclusive
@@ -24,12 +25,12 @@ from tasks.workspace import PARAMS, ROOT, Workspace
 def train(params: Path = PARAMS, root: Path = ROOT) -> None:
     """Fit the systems that `paint.systems` names; what is fitted already is not fitted again."""
     workspace, start = Workspace(root), time.perf_counter()
-    if fit(load_params(params), workspace):
+    if fit(load_params(params), workspace, device()):
         record_wall(workspace, "train", start)
 
 
 @station("fit")
-def fit(params: Params, workspace: Workspace) -> bool:
+def fit(params: Params, workspace: Workspace, device: torch.device) -> bool:
     """Whether there was anything to do."""
     fix_arithmetic(params)
     steps = 0
@@ -40,7 +41,7 @@ def fit(params: Params, workspace: Workspace) -> bool:
         report(what, done, total)
 
     with progress() as report:
-        fit_systems(read_inputs(workspace.inputs), params, workspace.models, device(), count)
+        fit_systems(read_inputs(workspace.inputs), params, workspace.models, device, count)
     return steps > 0
 
 

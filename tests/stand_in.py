@@ -11,11 +11,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from tasks import synthesis
 from tasks.contracts import Image, Place, SampleSpec
 from tasks.files.products import is_made, mark_made
 from tasks.inputs.dataset import Inputs
-from tasks.params import Params, fingerprint
+from tasks.params import Params, fingerprint, registry
 from tasks.progress import Report
 from tasks.seeds import derive, numpy_generator
 from tasks.synthesis.protocol import Painted
@@ -27,7 +26,8 @@ before_painting: list[Callable[[Sequence[SampleSpec]], None]] = []
 
 
 def register(patch: pytest.MonkeyPatch) -> None:
-    patch.setitem(synthesis.SYSTEMS, NAME, synthesis.Entry(__name__, (PRODUCT,)))
+    entry = registry.Entry(__name__, "tasks.params.systems:SystemParams", products=(PRODUCT,))
+    patch.setitem(registry.SYSTEMS, NAME, entry)
 
 
 @contextmanager

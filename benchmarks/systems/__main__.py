@@ -27,10 +27,10 @@ from tasks.masks.pseudo_store import fit_pseudo_masks
 from tasks.networks.arithmetic import fix_arithmetic
 from tasks.networks.device import choose_device
 from tasks.params import load_params
+from tasks.params.registry import SYSTEMS
 from tasks.quality.ic_lpips import PROTOCOLS
 from tasks.release.sheets import encode_sheet
 from tasks.seeds import choose
-from tasks.synthesis import SYSTEMS
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -25,7 +25,6 @@ from tasks.generation.line import draw_places
 from tasks.generation.portfolio import Portfolio
 from tasks.inputs.dataset import Inputs
 from tasks.params import Params, fingerprint
-from tasks.params.blocks import Block
 from tasks.progress import Report
 from tasks.quality.ic_lpips import PROTOCOLS, ic_lpips
 from tasks.quality.inception_score import inception_score
@@ -54,10 +53,8 @@ class Bench:
         """The params with one system, masks from the common sources, and so many samples."""
         dataset = self.params.dataset.model_copy(update={"samples_per_category": self.samples})
         paint = self.params.paint.model_copy(update={"systems": {system: 1.0}})
-        blocks: dict[str, Block] = {"dataset": dataset, "paint": paint}
-        if system in Params.model_fields:
-            blocks[system] = self.params.system(system).model_copy(update={"masks": {}})
-        return self.params.model_copy(update=blocks)
+        own = self.params.system(system).model_copy(update={"masks": {}})
+        return self.params.model_copy(update={"dataset": dataset, "paint": paint, system: own})
 
     def failure(self, system: str, reason: str) -> SystemResult:
         """The row of a system that could not be measured."""

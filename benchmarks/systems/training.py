@@ -16,7 +16,7 @@ from typing import Any
 from benchmarks.figures import hardware
 from tasks.files.atomic import write_atomic
 from tasks.files.products import marker_of
-from tasks.synthesis import entry_of
+from tasks.params.registry import entry_of
 
 RECORD = "seconds.json"
 _UNFINISHED = "unfinished"

@@ -35,9 +35,9 @@ from tasks.inputs.dataset import Inputs
 from tasks.networks.arithmetic import fix_arithmetic
 from tasks.networks.device import choose_device
 from tasks.params import Params, fingerprint, load_params
+from tasks.params.registry import SYSTEMS
 from tasks.progress import Report
 from tasks.quality.scores import Scorer
-from tasks.synthesis import SYSTEMS
 from tasks.synthesis.fitted import fit_systems, fitted_sha256
 
 MIX = "mix"
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         inputs = read_or_build(params, given.params.parent, given.workspace / "data" / "inputs", report)
         wanted = {MIX: params} | {name: as_published(only(params, name), name) for name in names}
         painted = {name: _painted(name, inputs, each, given.workspace, device, report) for name, each in wanted.items()}
-        suspected = refuse_leaks(inputs, report=report)
+        suspected = refuse_leaks(inputs, params.inputs.near_duplicate_distance, report=report)
         evaluations = [
             _evaluated(category, inputs, painted, suspected, params, given.workspace, report)
             for category in inputs.categories

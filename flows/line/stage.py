@@ -7,13 +7,12 @@ Prefect server; on its own it has an embedded one for as long as it lasts.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 from flows.server.server import prefect_server
-from flows.terminal import run_to_status
+from flows.terminal import exit_with
 from tasks.params import Params, load_params
 from tasks.synthesis import system_named, used_systems
 from tasks.workspace import PARAMS, ROOT
@@ -28,7 +27,7 @@ def run_stage(stage: Stage, what: str, uses_model: bool = True) -> None:
     parser.add_argument("--params", type=Path, default=PARAMS, help="what to make (default: %(default)s)")
     parser.add_argument("--root", type=Path, default=ROOT, help="where the data are (default: %(default)s)")
     given = parser.parse_args()
-    sys.exit(run_to_status(lambda: recorded(stage, given.params, given.root, uses_model)))
+    exit_with(lambda: recorded(stage, given.params, given.root, uses_model))
 
 
 def recorded(stage: Stage, params: Path, root: Path, uses_model: bool = True) -> None:

@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cached_property
 
+import torch
+
 from flows.line.timing import Clock
-from flows.policy import device, station
+from flows.policy import station
 from tasks.candidates.write import write_shard
 from tasks.contracts import ShardPlan
 from tasks.generation import line as stations
@@ -28,10 +30,10 @@ STATIONS = ("masks", *MODEL_STATIONS, "pack")
 class Run:
     """A workspace's line, its clock, and what is done with each shard once it is finished here."""
 
-    def __init__(self, params: Params, workspace: Workspace) -> None:
+    def __init__(self, params: Params, workspace: Workspace, device: torch.device) -> None:
         self.clock = Clock()
         self.params, self.candidates = params, workspace.candidates
-        self.line = Line(params, read_inputs(workspace.inputs), workspace.models, device())
+        self.line = Line(params, read_inputs(workspace.inputs), workspace.models, device)
         self.deliver: Callable[[ShardPlan], None] = lambda plan: None
         self.opening_seconds = self.clock.elapsed
 

@@ -9,22 +9,13 @@ from dataclasses import dataclass
 
 from flows.looking.overview import Overview
 from tasks.params import Params
+from tasks.params.registry import entry_of
 from tasks.plan import shares_of
-from tasks.synthesis import entry_of, used_systems
+from tasks.synthesis import used_systems
 from tasks.workspace import Workspace
 
 _REFERENCE_PIXELS = 256 * 256
 SECONDS_PER_INPUT = 0.02
-SECONDS_PER_SAMPLE = 0.7
-SECONDS_OF_SYSTEM = {
-    "cutpaste": 0.2,
-    "crop_paste": 0.2,
-    "draem": 0.2,
-    "nsa": 0.2,
-    "anomalyany": 6.0,
-    "inpaint_lora": 1.5,
-}
-"""A sample, where a system is much faster or slower than the others."""
 SECONDS_PER_RELEASED_SAMPLE = 0.03
 BYTES_PER_SAMPLE = 90_000
 """Of a lossless 256 px image; the seconds are of that size too. All but the training scale with the pixels."""
@@ -59,25 +50,21 @@ def estimate(params: Params, overview: Overview, workspace: Workspace) -> Estima
 
 
 def _training_seconds(params: Params) -> float:
-    """Steps times seconds of every product that the dataset's systems are trained for, each once."""
-    seconds = {
+    """Steps times seconds: of every product that the dataset's systems share, each once, and of each one's own."""
+    shared = {
         "codec.safetensors": 0.4 * params.codec.fine_tune_steps,
         "denoiser.safetensors": 0.22 * params.denoiser.steps,
         "backbone.safetensors": 0.35 * params.backbone.steps * (params.backbone.kind == "embedded"),
-        "clean_diffusion.safetensors": 0.2 * params.sdas.model.steps,
-        "anomaly_embedding.safetensors": 0.35 * params.anomalydiffusion.training.steps,
-        "text_image.safetensors": 0.1 * params.anomalyany.text_image_steps,
-        "vq_codec.safetensors": 0.4 * params.vq_transformer.codec.steps,
-        "vq_prior.safetensors": 0.3 * params.vq_transformer.prior.steps,
-        "inpaint_lora.safetensors": 0.5 * params.inpaint_lora.training.steps,
     }
-    products = {product for name in used_systems(params) for product in entry_of(name).products}
-    return sum(seconds.get(product, 0.0) for product in products)
+    entries = {name: entry_of(name) for name in used_systems(params)}
+    products = {product for entry in entries.values() for product in entry.products}
+    own = sum(entry.seconds_of_training(params.system(name)) for name, entry in entries.items())
+    return own + sum(shared.get(product, 0.0) for product in products)
 
 
 def _seconds_of_sample(params: Params) -> float:
     shares = shares_of(params.paint.systems, "paint.systems")
-    return sum(share * SECONDS_OF_SYSTEM.get(name, SECONDS_PER_SAMPLE) for name, share in shares)
+    return sum(share * entry_of(name).sample_seconds for name, share in shares)
 
 
 def _measured_seconds(workspace: Workspace) -> float | None:

@@ -9,8 +9,10 @@ from rich.table import Table
 from flows.looking.doctor import examine
 from flows.looking.estimate import Estimate, estimate
 from flows.looking.overview import Overview, look
+from flows.policy import device
 from flows.terminal import duration, output, size
 from tasks.contracts import DefectoryError
+from tasks.networks.device import describe_device
 from tasks.params import load_params
 from tasks.workspace import Workspace
 
@@ -26,6 +28,7 @@ def show_plan(params: Path, root: Path) -> None:
         table.add_row(name, *map(str, counts))
     output.print(table)
     _show_estimate(estimate(wanted, overview, workspace))
+    output.print(f"device: {describe_device(device())}", markup=False)
 
 
 def _show_estimate(expected: Estimate) -> None:

@@ -31,12 +31,12 @@ from tasks.workspace import Workspace
 @flow(name="generate-part", task_runner=policy.background(), persist_result=False)
 def generate_part(run: str, index: int, count: int, endpoint: str | None = None) -> GenerateReport:
     """Make what is missing of one part of the run with this address. Raises DefectoryError as `generate` does."""
-    store, part = Store(run, endpoint), Part(index, count)
+    store, part, device = Store(run, endpoint), Part(index, count), policy.device()
     folder = policy.scratch() / _name(run)
     fetch_kit(store, folder)
     workspace = Workspace(folder / DATA)
     with alone(workspace.root, part):
-        here = Run(load_params(folder / PARAMS), workspace)
+        here = Run(load_params(folder / PARAMS), workspace, device)
         _check_code(here, run)
         return make(here, workspace, _undelivered(here, part, Delivery(store, here.candidates)))
 

@@ -7,14 +7,15 @@ from typing import Annotated
 
 import typer
 
-from flows.options import EndpointOption, ParamsOption, RootOption, StoreOption
-from flows.terminal import run_to_status
+from flows.options import DEVICE_VARIABLE, DeviceOption, EndpointOption, ParamsOption, RootOption, StoreOption
+from flows.terminal import verb
 from tasks.workspace import PARAMS, ROOT
 
 app = typer.Typer()
 
 
 @app.command()
+@verb
 def generate(
     params: ParamsOption = PARAMS,
     root: RootOption = ROOT,
@@ -22,15 +23,17 @@ def generate(
     shard_count: Annotated[int, typer.Option(help="How many parts there are.")] = 1,
     run: Annotated[str | None, typer.Option(help="Of the shared run at this address, instead of --root's.")] = None,
     endpoint: EndpointOption = None,
+    device: DeviceOption = None,
 ) -> None:
     """Make a part of the shards, as one of many jobs (SLURM, xargs, Ray), with no server."""
     from flows.machines.part import generate_here
     from tasks.plan import Part
 
-    raise typer.Exit(run_to_status(lambda: generate_here(params, root, Part(shard_index, shard_count), run, endpoint)))
+    generate_here(params, root, Part(shard_index, shard_count), run, endpoint)
 
 
 @app.command()
+@verb
 def share(
     store: StoreOption,
     params: ParamsOption = PARAMS,
@@ -40,23 +43,26 @@ def share(
     """Put a trained run into a store, from where `generate --run` works on it."""
     from flows.machines.fan_out import share_here
 
-    raise typer.Exit(run_to_status(lambda: share_here(store, endpoint, params, root)))
+    share_here(store, endpoint, params, root)
 
 
 @app.command()
+@verb
 def collect(
     store: StoreOption,
     params: ParamsOption = PARAMS,
     root: RootOption = ROOT,
     endpoint: EndpointOption = None,
+    device: DeviceOption = None,
 ) -> None:
     """Collect what has been made of a shared run, make what is missing, release."""
     from flows.machines.fan_out import collect_here
 
-    raise typer.Exit(run_to_status(lambda: collect_here(store, endpoint, params, root)))
+    collect_here(store, endpoint, params, root)
 
 
 @app.command()
+@verb
 def fan_out(
     store: StoreOption,
     params: ParamsOption = PARAMS,
@@ -64,24 +70,30 @@ def fan_out(
     endpoint: EndpointOption = None,
     parts: Annotated[int | None, typer.Option(min=1, max=200, help="A few times as many as workers; 16.")] = None,
     patience: Annotated[float | None, typer.Option(help="Seconds a worker may finish no shard; 1800.")] = None,
+    device: DeviceOption = None,
 ) -> None:
     """Run the whole line, painting on the workers of all machines (`defectory deploy`, `defectory worker`)."""
     from flows.machines.fan_out import fan_out_here
 
-    raise typer.Exit(run_to_status(lambda: fan_out_here(store, endpoint, parts, patience, params, root)))
+    fan_out_here(store, endpoint, parts, patience, params, root)
 
 
 @app.command()
+@verb
 def worker(
-    device: Annotated[list[str] | None, typer.Option(help="The number of a GPU, or cpu; repeatable.")] = None,
+    device: Annotated[
+        list[str] | None,
+        typer.Option(envvar=DEVICE_VARIABLE, help="cpu, cuda:1, mps or a GPU's number; repeatable: a worker each."),
+    ] = None,
 ) -> None:
     """Take parts of runs, one at a time on each device, until Ctrl-C."""
     from flows.machines.workers import work
 
-    raise typer.Exit(run_to_status(lambda: work(device or ["cpu"])))
+    work(device or [""])
 
 
 @app.command()
+@verb
 def deploy(
     folder: Annotated[Path, typer.Option(help="The dataset's git and dvc repository.")] = Path(),
     cron: Annotated[str | None, typer.Option(help="When to publish, such as '0 2 * * *'.")] = None,
@@ -95,4 +107,4 @@ def deploy(
     """Register flows, schedule and automations with a Prefect server."""
     from flows.machines.deploy import Wishes, deploy_here
 
-    raise typer.Exit(run_to_status(lambda: deploy_here(folder, Wishes(cron, timezone, notify, store, endpoint))))
+    deploy_here(folder, Wishes(cron, timezone, notify, store, endpoint))

@@ -19,6 +19,7 @@ from pathlib import Path
 from prefect.settings import PREFECT_HOME
 
 from flows import policy
+from flows.options import DEVICE_VARIABLE
 from flows.server.processes import supervised
 from flows.server.server import lasting_server
 from flows.terminal import output
@@ -28,9 +29,10 @@ _LOOK_SECONDS = 1.0
 
 
 def work(devices: Sequence[str]) -> None:
-    """Run a worker for each device until Ctrl-C: the number of a GPU, or `cpu`, which may be given several times.
+    """Run a worker for each device until Ctrl-C: `cpu`, `cuda:1`, a GPU's number or its UUID, as often as wanted.
 
-    Raises DefectoryError where no server answers, or when a worker ends by itself.
+    An empty name is the best device there is. Raises DefectoryError where no server answers, or when a worker ends by
+    itself.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with lasting_server() as address, ExitStack() as stack, suppress(KeyboardInterrupt):
@@ -46,12 +48,14 @@ def _worker(number: int, device: str) -> tuple[Path, AbstractContextManager[subp
     name = f"{socket.gethostname()}-{os.getpid()}-{number}"
     log = Path(PREFECT_HOME.value()) / f"worker-{number}.log"
     command = [sys.executable, "-m", "prefect", "worker", "start", "--type", "process", "--limit", "1"]
-    environment = {**_only(device), "DEFECTORY_SCRATCH": str(policy.scratch() / str(number))}
+    environment = {**only(device), "DEFECTORY_SCRATCH": str(policy.scratch() / str(number))}
     return log, supervised([*command, "--pool", policy.PARTS_POOL, "--name", name], log, environment)
 
 
-def _only(device: str) -> dict[str, str]:
-    """What makes a process see this device alone; a GPU is then the first one that it knows."""
-    if device == "cpu":
-        return {"DEFECTORY_DEVICE": "cpu", "CUDA_VISIBLE_DEVICES": ""}
-    return {"CUDA_VISIBLE_DEVICES": device}
+def only(device: str) -> dict[str, str]:
+    """What makes a process see this device alone; a GPU with a number is then the first one that it knows."""
+    kind, _, number = device.partition(":")
+    if (kind == "cuda" and number) or device[:1].isupper() or device.isdecimal():
+        return {DEVICE_VARIABLE: "cuda", "CUDA_VISIBLE_DEVICES": number or device}
+    hidden = {} if kind in ("", "cuda") else {"CUDA_VISIBLE_DEVICES": ""}
+    return {DEVICE_VARIABLE: device, **hidden}

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.table import Table
 
 from flows.policy import device
@@ -43,7 +44,7 @@ def remake_here(sample_id: str, params: Path, root: Path, out: Path | None) -> N
     _check_ending(out)
     workspace = Workspace(root)
     row = read_row(workspace.release, sample_id)
-    made = remake(row, load_params(params), workspace)
+    made = remake(row, load_params(params), workspace, device())
     hashes = {"image": sha256(made.image), "mask": sha256(made.mask)}
     _show(row, hashes)
     if out is not None:
@@ -57,11 +58,11 @@ def remake_here(sample_id: str, params: Path, root: Path, out: Path | None) -> N
     output.print(f"{sample_id}: image and mask are the released ones, byte for byte", markup=False)
 
 
-def remake(row: Mapping[str, Any], params: Params, workspace: Workspace) -> Remade:
+def remake(row: Mapping[str, Any], params: Params, workspace: Workspace, device: torch.device) -> Remade:
     """The sample of a row of the manifest, painted alone. Raises DefectoryError naming all that is not as it was."""
     inputs = read_inputs(workspace.inputs)
     _check_origin(row, params, inputs, workspace)
-    return _make(Line(params, inputs, workspace.models, device()), spec_of(row))
+    return _make(Line(params, inputs, workspace.models, device), spec_of(row))
 
 
 def _check_origin(row: Mapping[str, Any], params: Params, inputs: Inputs, workspace: Workspace) -> None:

@@ -1,7 +1,8 @@
 """The inputs on disk: a Parquet file a category, the split manifest and the report; written once, read by all.
 
-In and out: InputImage. The split manifest, `splits.json`, is the one place that says who may be trained on. Its
-hash covers every pixel, mask and split, so a changed input is a changed fingerprint downstream.
+In and out: InputImage; its pictures are decoded when they are looked at. The split manifest, `splits.json`, is the one
+place that says who may be trained on. Its hash covers every pixel, mask and split, so a changed input is a changed
+fingerprint downstream.
 """
 
 from __future__ import annotations
@@ -14,20 +15,23 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks.contracts import CLEAN, DefectoryError, InputImage, SkippedInput, check_name
 from tasks.files.atomic import write_atomic
-from tasks.files.pictures import decode_image, decode_mask, encode_mask
+from tasks.files.pictures import encode_mask
 from tasks.files.tables import IMAGE_ROWS, encode_table
+from tasks.inputs.lazy import PICTURES, Encoded, Kept, Pictures, ReadImage
 
 SPLITS, REPORT = "splits.json", "report.json"
 
 _TEXTS = ("image_id", "category", "defect_type", "split", "group", "sha256", "path", "source", "license")
-_PICTURES = ("image", "mask", "foreground")
-_SCHEMA = pa.schema([*((name, pa.string()) for name in _TEXTS), *((name, pa.binary()) for name in _PICTURES)])
+_KNOWN, _PIXELS = ("group", "split", "sha256"), "pixels_sha256"
+"""What the split manifest holds of an image."""
+_KEPT_BYTES = 2**30
+"""Of decoded pictures; those that were looked at last."""
+_SCHEMA = pa.schema([*((name, pa.string()) for name in _TEXTS), *((name, pa.binary()) for name in PICTURES)])
 
 
 @dataclass(frozen=True)
@@ -113,11 +117,18 @@ def write_json(file: Path, content: dict[str, Any]) -> None:
 
 
 def read_inputs(folder: Path) -> Inputs:
-    """Read what `build_inputs` wrote. Raises DefectoryError when it is unfinished or was changed since."""
+    """Read what `build_inputs` wrote. Raises DefectoryError when it is unfinished or was changed since.
+
+    A picture that was changed is refused when it is looked at.
+    """
     manifest = _read_json(folder / SPLITS)
     entries, sha256 = manifest.get("images", {}), manifest.get("sha256", "")
-    images = tuple(image for file in sorted(folder.glob("*.parquet")) for image in _read_category(file))
-    if sha256 != _digest(entries) or {image.image_id: _entry(image) for image in images} != entries:
+    kept = Kept(_KEPT_BYTES)
+    images = tuple(
+        _image(row, entries, file, kept) for file in sorted(folder.glob("*.parquet")) for row in _read_category(file)
+    )
+    known = {image_id: {name: entry.get(name) for name in _KNOWN} for image_id, entry in entries.items()}
+    if sha256 != _digest(entries) or {image.image_id: _texts(image) for image in images} != known:
         raise DefectoryError(
             f"{folder}: images and {SPLITS} do not belong together; remove the folder and run inputs again"
         )
@@ -135,35 +146,28 @@ def _read_json(file: Path) -> dict[str, Any]:
     return content
 
 
-def _read_category(file: Path) -> Iterator[InputImage]:
+def _read_category(file: Path) -> Iterator[dict[str, Any]]:
     try:
         for batch in pq.ParquetFile(file).iter_batches(IMAGE_ROWS):
-            yield from (_image(row) for row in batch.to_pylist())
+            yield from batch.select(_SCHEMA.names).to_pylist()
     except (pa.ArrowException, OSError, KeyError) as error:
         raise DefectoryError(f"{file}: damaged ({error}); remove its folder and run inputs again") from None
 
 
-def _image(row: dict[str, Any]) -> InputImage:
+def _image(row: dict[str, Any], entries: dict[str, dict[str, str]], file: Path, kept: Kept) -> InputImage:
     for name in ("category", "defect_type"):  # they become folders, and inputs may have been pulled
         check_name(row[name], name)
-    return InputImage(
-        **{name: row[name] for name in _TEXTS},
-        image=decode_image(row["image"]),
-        mask=None if row["mask"] is None else decode_mask(row["mask"]),
-        foreground=decode_mask(row["foreground"]),
-    )
+    pixels = entries.get(row["image_id"], {}).get(_PIXELS, "")
+    encoded = Encoded(row["image_id"], row["image"], row["mask"], row["foreground"], pixels, file)
+    return ReadImage.of({name: row[name] for name in _TEXTS}, encoded, kept)
+
+
+def _texts(image: InputImage) -> dict[str, str]:
+    return {name: getattr(image, name) for name in _KNOWN}
 
 
 def _entry(image: InputImage) -> dict[str, str]:
-    pixels = hashlib.sha256(image.image.tobytes())
-    for mask in (image.mask, image.foreground):
-        pixels.update(b"none" if mask is None else np.packbits(mask).tobytes())
-    return {
-        "group": image.group,
-        "split": image.split,
-        "sha256": image.sha256,
-        "pixels_sha256": pixels.hexdigest(),
-    }
+    return {**_texts(image), _PIXELS: Pictures(image.image, image.mask, image.foreground).sha256}
 
 
 def _digest(entries: dict[str, dict[str, str]]) -> str:

@@ -10,29 +10,28 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    create_model,
+    field_validator,
+    model_validator,
+)
 
 from tasks.contracts import CLEAN, DefectoryError, check_name
 from tasks.params.blocks import Block, Count, Positive, Prompt, Share
 from tasks.params.detectors import EvaluateParams
-from tasks.params.systems import (
-    AdaBLDMParams,
-    AnomalyAnyParams,
-    AnomalyDiffusionParams,
-    CropPasteParams,
-    CutPasteParams,
-    DraemParams,
-    InpaintLoraParams,
-    MaskShares,
-    NsaParams,
-    SdasParams,
-    SystemParams,
-    VQTransformerParams,
-)
+from tasks.params.registry import SYSTEMS, Entry, name_of, params_of
+from tasks.params.systems import MaskShares, SystemParams
+
+_Own = TypeVar("_Own", bound=SystemParams)
 
 CODE_VERSION = 4
 """Raised whenever the code of a station changes the bytes of a shard, or the code below what is drawn, so that old
@@ -253,7 +252,9 @@ class SelectParams(Block):
     for 24 ms for each and VGG-16 for 580 ms, real defects included, and every shard that holds one is read."""
 
 
-class Params(Block):
+class StationParams(Block):
+    """The blocks that do not belong to one synthesis system."""
+
     dataset: DatasetParams
     inputs: InputsParams
     masks: MasksParams = MasksParams()
@@ -265,21 +266,43 @@ class Params(Block):
     score: ScoreParams = ScoreParams()
     select: SelectParams = SelectParams()
     evaluate: EvaluateParams = EvaluateParams()
-    cutpaste: CutPasteParams = CutPasteParams()
-    crop_paste: CropPasteParams = CropPasteParams()
-    draem: DraemParams = DraemParams()
-    nsa: NsaParams = NsaParams()
-    sdas: SdasParams = SdasParams()
-    adabldm: AdaBLDMParams = AdaBLDMParams()
-    anomalydiffusion: AnomalyDiffusionParams = AnomalyDiffusionParams()
-    anomalyany: AnomalyAnyParams = AnomalyAnyParams()
-    vq_transformer: VQTransformerParams = VQTransformerParams()
-    inpaint_lora: InpaintLoraParams = InpaintLoraParams()
+
+
+class Params(StationParams, extra="allow"):
+    """All of params.yaml: the stations' blocks and, beside them, one for each system of the registry, by its name.
+
+    A system reads its own block by its class, with `of`; what knows systems by name alone reads it with `system`.
+    """
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_registered(cls, given: Any, info: ValidationInfo) -> Any:
+        """pydantic lets further keys pass, for it cannot know the systems; here each is held to its entry's class."""
+        if not isinstance(given, dict):
+            return given
+        keys = _all_keys()
+        checked = keys.model_validate_json(json.dumps(given)) if info.mode == "json" else keys.model_validate(given)
+        return dict(checked)
 
     def system(self, name: str) -> SystemParams:
-        """The block of a synthesis system; the common defaults for one without a block of its own."""
-        block = getattr(self, name, None)
-        return block if isinstance(block, SystemParams) else SystemParams()
+        """The block of a synthesis system. Raises DefectoryError for a name that no system has."""
+        block, blocks = params_of(name), self.model_extra or {}
+        return cast(SystemParams, blocks[name]) if name in blocks else block()
+
+    def of(self, block: type[_Own]) -> _Own:
+        """The block of the system that declares this class. Raises DefectoryError where none does."""
+        return cast(_Own, self.system(name_of(block)))
+
+
+def _all_keys() -> type[StationParams]:
+    return _keys_with(tuple(SYSTEMS.items()))
+
+
+@lru_cache(maxsize=8)
+def _keys_with(systems: tuple[tuple[str, Entry], ...]) -> type[StationParams]:
+    """What params.yaml may hold with these systems: pydantic then names a wrong key by its whole path."""
+    blocks: dict[str, Any] = {name: (params_of(name), params_of(name)()) for name, _ in systems}
+    return create_model("Params", __base__=StationParams, **blocks)
 
 
 def load_params(path: Path) -> Params:
@@ -314,7 +337,7 @@ def _describe(problem: Any, raw: dict[str, Any]) -> str:
 
 
 def _keys_beside(location: tuple[Any, ...]) -> list[str]:
-    block: type[BaseModel] = Params
+    block: type[BaseModel] = _all_keys()
     for part in location[:-1]:
         if part == "sources" or isinstance(part, int):
             block = SourceParams

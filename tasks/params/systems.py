@@ -1,7 +1,8 @@
 """One block of params a synthesis system, under the system's own name in params.yaml.
 
 Every block has `strength`, the range that a sample's strength is drawn from: what it stands for is the system's own (a
-guidance scale, an opacity, a share of variance), but more of it always is a more visible defect.
+guidance scale, an opacity, a share of variance), but more of it always is a more visible defect. Every key has a
+default, for a block may be left out. The system's entry in the registry names the class, which may stand elsewhere.
 """
 
 from __future__ import annotations

@@ -26,6 +26,7 @@ from tasks.masks import pseudo_store
 from tasks.masks.draw import references_of
 from tasks.masks.pseudo_store import PSEUDO_MASKS, read_references
 from tasks.params import Params
+from tasks.params.systems import CropPasteParams
 from tasks.progress import Report
 from tasks.seeds import derive, numpy_generator
 from tasks.synthesis.pixels import Levels, bounding_box, laid_over, paint_each, ring_around
@@ -90,7 +91,7 @@ def _cut(image: InputImage, reference: ReferenceMask) -> Cut:
 
 def paint(model: Model, places: Sequence[Place], params: Params) -> Painted:
     """Images (n, 3, height, width) in [-1, 1]; the strength is the defect's share against the surface below it."""
-    keep = params.crop_paste.exposure == "keep"
+    keep = params.of(CropPasteParams).exposure == "keep"
     return paint_each(places, lambda place: _crop_and_paste(model.cuts[place.spec.category], place, keep))
 
 

@@ -48,7 +48,8 @@ def load(inputs: Inputs, params: Params, workdir: Path, device: torch.device) ->
 
 def paint(model: Model, places: Sequence[Place], params: Params) -> Painted:
     """Images (n, 3, height, width) in [-1, 1]; the strength is the patch's share against the surface below it."""
-    return paint_each(places, lambda place: _cut_and_paste(place, params.cutpaste))
+    own = params.of(CutPasteParams)
+    return paint_each(places, lambda place: _cut_and_paste(place, own))
 
 
 def _cut_and_paste(place: Place, params: CutPasteParams) -> Levels:

@@ -16,6 +16,7 @@ from tasks.inputs.dataset import Inputs
 from tasks.masks.learned import LEARNED_MASKS, write_learned
 from tasks.masks.pseudo_store import PSEUDO_MASKS
 from tasks.params import Params, fingerprint
+from tasks.params.systems import VQTransformerParams
 from tasks.progress import Report
 from tasks.synthesis import used_systems
 
@@ -39,7 +40,7 @@ def fit_learned_masks(inputs: Inputs, params: Params, workdir: Path, device: tor
     sources = [params.dataset.seed, params.dataset.threads, params.dataset.image_size, inputs.sha256]
     sources += [file_sha256(pseudo) if pseudo.is_file() else ""]
     made_from = fingerprint(
-        "learned masks 1", params.masks, params.codec, params.backbone, params.vq_transformer, sources
+        "learned masks 1", params.masks, params.codec, params.backbone, params.of(VQTransformerParams), sources
     )
     if is_made(target, made_from):
         return

@@ -1,7 +1,8 @@
 """The protocol of a synthesis system: `fit`, `load`, `paint`.
 
 The line around a system (masks, the magnified view of small defects, decoder adaptation and pasting, scores, shards,
-release) is the same for all; adding one is a file here, a line in the registry and a block in params.yaml.
+release) is the same for all. Adding one is a file or folder here, an entry in `tasks/params/registry.py`, which names
+its module and the class of its block in params.yaml, and one test.
 """
 
 from __future__ import annotations

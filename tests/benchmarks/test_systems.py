@@ -18,12 +18,11 @@ from benchmarks.systems.results import SystemResult, read_results, write_result
 from benchmarks.systems.sheet import shown
 from benchmarks.systems.table import table_of
 from benchmarks.systems.training import RECORD, timed, training_of
-from tasks import synthesis
 from tasks.contracts import SampleSpec
 from tasks.files.products import mark_made, marker_of
 from tasks.generation.line import draw_places
 from tasks.inputs.dataset import read_inputs
-from tasks.params import load_params
+from tasks.params import load_params, registry
 from tests import stand_in
 from tests.factory_fixtures import write_params, write_photographs
 
@@ -179,7 +178,8 @@ def test_seconds_belong_to_products_and_an_interrupted_training_is_not_forgotten
             clock["now"] += 30.0
             raise KeyboardInterrupt
 
-    monkeypatch.setitem(synthesis.SYSTEMS, "one", synthesis.Entry("", ("codec", "weights", "older")))
+    entry = registry.Entry("", "tasks.params.systems:SystemParams", products=("codec", "weights", "older"))
+    monkeypatch.setitem(registry.SYSTEMS, "one", entry)
     monkeypatch.setattr("benchmarks.systems.training.time.time", lambda: clock["now"])
     with pytest.raises(KeyboardInterrupt):
         train_and_stop()

@@ -9,7 +9,7 @@ import numpy as np
 from benchmarks.worth.__main__ import OWN, PUBLISHED, as_published
 from benchmarks.worth.kept import read_examples, write_examples
 from tasks.params import Params
-from tasks.synthesis import SYSTEMS
+from tasks.params.registry import SYSTEMS
 from tests.detectors.pictures import defective
 
 

@@ -16,6 +16,7 @@ from tasks.files.pictures import encode_image
 from tasks.inputs.dataset import REPORT, Inputs, pack_image, read_inputs, write_category, write_json, write_splits
 from tests.factories import make_inputs
 
+NEAR = 0.03
 CLEAN_CELLS = make_inputs(128, ("mono",), cleans=5)
 TESTED = next(image for image in CLEAN_CELLS.images if image.split == TEST)
 
@@ -48,7 +49,7 @@ def kinds(leaks: list[Leak]) -> list[tuple[str, str, str]]:
 
 
 def test_cells_that_were_split_well_are_not_refused(tmp_path: Path) -> None:
-    refuse_leaks(written(tmp_path, list(CLEAN_CELLS.images)), [])
+    refuse_leaks(written(tmp_path, list(CLEAN_CELLS.images)), NEAR)
 
 
 @pytest.mark.parametrize(
@@ -65,11 +66,20 @@ def test_cells_that_were_split_well_are_not_refused(tmp_path: Path) -> None:
 )
 def test_a_test_image_that_came_back_as_a_reference_is_named(tmp_path: Path, image: Image, kind: str) -> None:
     inputs = with_train_image(tmp_path, image)
-    leaks = find_leaks(inputs)
+    leaks = find_leaks(inputs, NEAR)
     assert kinds(leaks) == [(TESTED.image_id, "mono/crack/planted", kind)]
     with pytest.raises(DefectoryError, match=f"test image {TESTED.image_id} .* mono/crack/planted") as caught:
         check_leaks(leaks)
     assert "take these images out" in str(caught.value)
+
+
+def test_how_near_is_too_near_is_for_the_params_to_say(tmp_path: Path) -> None:
+    darker = (TESTED.image * 0.6 + 20).astype(np.uint8)
+    inputs = with_train_image(tmp_path, darker)
+    (leak,) = find_leaks(inputs, NEAR)
+    assert 0 < leak.value < NEAR
+    assert "other exposure" not in {kind for *_, kind in kinds(find_leaks(inputs, leak.value / 2))}
+    assert len(find_leaks(CLEAN_CELLS, 0.0)) < len(find_leaks(CLEAN_CELLS, 100.0))
 
 
 def test_a_piece_of_a_test_image_pasted_into_a_train_image_is_a_crop() -> None:
@@ -80,7 +90,7 @@ def test_a_piece_of_a_test_image_pasted_into_a_train_image_is_a_crop() -> None:
     other[10:90, 40:120] = tested.image[40:120, 20:100]
     fields = {"image_id": "poly/crack/planted", "defect_type": "crack", "sha256": "planted", "group": "planted"}
     planted = replace(ours[0], image=other, **fields)
-    leaks = find_leaks(Inputs((*ours[:2], tested, planted), (), "0"))
+    leaks = find_leaks(Inputs((*ours[:2], tested, planted), (), "0"), NEAR)
     assert kinds(leaks) == [(tested.image_id, "poly/crack/planted", "crop")]
 
 
@@ -88,19 +98,19 @@ def test_cells_of_one_crystal_are_suspected_and_not_refused() -> None:
     cells = make_inputs(128, ("mono", "poly"), cleans=3)
     ours = [image for image in cells.images if image.category == "poly"]
     tested = next(image for image in ours if image.split == TEST)
-    suspected = refuse_leaks(Inputs((replace(ours[2], defect_type="crack"), ours[1], tested), (), "0"))
+    suspected = refuse_leaks(Inputs((replace(ours[2], defect_type="crack"), ours[1], tested), (), "0"), NEAR)
     assert kinds(list(suspected)) == [(tested.image_id, ours[2].image_id, "sister part")]
 
 
 def test_two_exposures_of_one_part_by_its_group(tmp_path: Path) -> None:
     unlike = np.random.default_rng(0).integers(0, 255, (128, 128, 3), dtype=np.uint8)
-    leaks = find_leaks(with_train_image(tmp_path, unlike, group=TESTED.group))
+    leaks = find_leaks(with_train_image(tmp_path, unlike, group=TESTED.group), NEAR)
     assert kinds(leaks) == [(TESTED.image_id, "mono/crack/planted", "same part")]
 
 
 def test_one_file_is_a_copy_whatever_became_of_its_pixels(tmp_path: Path) -> None:
     unlike = np.random.default_rng(0).integers(0, 255, (128, 128, 3), dtype=np.uint8)
-    leaks = find_leaks(with_train_image(tmp_path, unlike, sha256=TESTED.sha256))
+    leaks = find_leaks(with_train_image(tmp_path, unlike, sha256=TESTED.sha256), NEAR)
     assert kinds(leaks) == [(TESTED.image_id, "mono/crack/planted", "copy")]
 
 
@@ -110,7 +120,7 @@ def test_a_synthetic_image_painted_on_a_test_image_is_named() -> None:
     mask[60:68, 40:70] = True
     image[mask] = 10
     with pytest.raises(DefectoryError, match="mono-000007"):
-        refuse_leaks(CLEAN_CELLS, [Example("mono-000007", image, "crack", mask)])
+        refuse_leaks(CLEAN_CELLS, NEAR, [Example("mono-000007", image, "crack", mask)])
 
 
 def test_a_synthetic_image_painted_on_a_train_image_is_none() -> None:
@@ -118,4 +128,4 @@ def test_a_synthetic_image_painted_on_a_train_image_is_none() -> None:
     mask = np.zeros((128, 128), bool)
     mask[60:68, 40:70] = True
     image = np.where(mask[..., None], 10, twin.image).astype(np.uint8)
-    assert refuse_leaks(CLEAN_CELLS, [Example("mono-000007", image, "crack", mask)]) == ()
+    assert refuse_leaks(CLEAN_CELLS, NEAR, [Example("mono-000007", image, "crack", mask)]) == ()

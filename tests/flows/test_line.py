@@ -28,6 +28,7 @@ from flows.versions.verbs import verify_here
 from tasks.candidates.exchange import Delivery, delivered
 from tasks.candidates.read import read_scores
 from tasks.contracts import DefectoryError, DrawnMask, InputImage, ReferenceMask, SampleSpec, ShardPlan
+from tasks.generation import line
 from tasks.params import MasksParams
 from tasks.plan import Part
 from tasks.workspace import Workspace
@@ -107,7 +108,7 @@ def test_the_next_shards_masks_are_drawn_while_one_is_painted(folder: Path, monk
     params, root = write_params(folder), folder / "data"
     second_is_drawn = threading.Event()
     seen: list[bool] = []
-    drawer = stations.draw_mask
+    drawer = line.draw_mask
 
     def draw(
         spec: SampleSpec, clean: InputImage, references: Sequence[ReferenceMask], wanted: MasksParams
@@ -120,7 +121,7 @@ def test_the_next_shards_masks_are_drawn_while_one_is_painted(folder: Path, monk
         if specs[0].sample_id == "brass-000000":
             seen.append(second_is_drawn.wait(timeout=60))
 
-    monkeypatch.setattr(stations, "draw_mask", draw)
+    monkeypatch.setattr(line, "draw_mask", draw)
     with stand_in.painting(wait):
         generate(params, root)
     assert seen == [True]
@@ -140,7 +141,7 @@ _KILLED_AFTER_TWO_SHARDS = """
 import os, signal, sys
 from pathlib import Path
 import pytest
-from flows import stations
+from flows.line import stations
 from flows.generate import generate
 from tests import stand_in
 
@@ -204,7 +205,7 @@ def test_too_many_failures_end_the_run_after_everything_was_tried(folder: Path) 
 
 def test_a_sample_without_a_mask_is_a_failure_of_its_own(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     params, root = write_params(folder, select=TOLERANT), folder / "data"
-    drawer = stations.draw_mask
+    drawer = line.draw_mask
 
     def draw(
         spec: SampleSpec, clean: InputImage, references: Sequence[ReferenceMask], wanted: MasksParams
@@ -213,7 +214,7 @@ def test_a_sample_without_a_mask_is_a_failure_of_its_own(folder: Path, monkeypat
             raise DefectoryError("it does not fit")
         return drawer(spec, clean, references, wanted)
 
-    monkeypatch.setattr(stations, "draw_mask", draw)
+    monkeypatch.setattr(line, "draw_mask", draw)
     assert generate(params, root).lost == {}
     errors = read_scores(root / "candidates").set_index("sample_id")["error"].dropna()
     assert errors.to_dict() == dict.fromkeys(["brass-000001", "steel-000002", "steel-000003"], "masks: it does not fit")

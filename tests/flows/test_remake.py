@@ -15,10 +15,9 @@ import pytest
 from typer.testing import CliRunner
 
 from flows.cli import app
-from flows.line.stations import adapt, masks, pack, paint, score
+from flows.line.stations import Run, adapt, masks, pack, paint, score
 from flows.terminal import FAILED, OK
 from tasks.files.atomic import sha256
-from tasks.generation.line import Line
 from tasks.inputs.build import build_inputs
 from tasks.inputs.dataset import read_inputs
 from tasks.networks.device import HOST
@@ -59,11 +58,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     params, workspace = load_params(write_params(folder, **BLOCKS)), Workspace(folder / "data")
     build_inputs(params, folder, workspace.inputs)
     fit_systems(read_inputs(workspace.inputs), params, workspace.models, HOST, lambda what, done, total: None)
-    line = Line(params, workspace)
-    for plan in line.plans:
-        drawn = masks.fn(line, plan)
-        pack.fn(line, score.fn(line, drawn, adapt.fn(line, drawn, paint.fn(line, drawn))))
-    build_release(params, line.inputs, line.plans, workspace.candidates, workspace.release, "defectory run")
+    run = Run(params, workspace, HOST)
+    for plan in run.plans:
+        drawn = masks.fn(run, plan)
+        pack.fn(run, score.fn(run, drawn, adapt.fn(run, drawn, paint.fn(run, drawn))))
+    build_release(params, run.line.inputs, run.plans, workspace.candidates, workspace.release, "defectory run")
     return folder
 
 

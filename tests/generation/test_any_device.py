@@ -19,9 +19,9 @@ from tasks.inputs.build import build_inputs
 from tasks.inputs.dataset import Inputs, read_inputs
 from tasks.networks.device import HOST, device_of
 from tasks.params import Params, load_params
+from tasks.params.registry import SYSTEMS
 from tasks.plan import plan_samples
 from tasks.progress import silent
-from tasks.synthesis import SYSTEMS
 from tasks.synthesis.fitted import fit_systems
 from tests import pretend_device
 from tests.factory_fixtures import hashes, write_params, write_photographs

@@ -25,6 +25,7 @@ from tasks.inputs.dataset import Inputs
 from tasks.masks import pseudo_store
 from tasks.networks.device import moved
 from tasks.params import Params
+from tasks.params.systems import AdaBLDMParams
 from tasks.progress import Report
 from tasks.seeds import derive, torch_generator
 from tasks.synthesis.adabldm.denoiser import fit_denoiser, load_fitted_denoiser
@@ -56,10 +57,10 @@ def load(inputs: Inputs, params: Params, workdir: Path, device: torch.device) ->
 
 def paint(model: Model, places: Sequence[Place], params: Params) -> Painted:
     """Latents (n, channels, h, w), painted in batches of `paint.batch_size`."""
-    latents = []
+    own, latents = params.of(AdaBLDMParams), []
     for batch, count in full_batches(places, params.paint.batch_size):
         edit = _edit(model, batch)
-        latents.append(paint_latents(model.denoiser, model.codec, model.schedule, edit, params.adabldm)[:count])
+        latents.append(paint_latents(model.denoiser, model.codec, model.schedule, edit, own)[:count])
     prompts = [prompt_of(params.paint.prompt, place.spec.category, place.spec.defect_type) for place in places]
     return Painted(torch.cat(latents), model.codec, prompts=prompts)
 

@@ -28,6 +28,7 @@ from tasks.inputs.dataset import Inputs
 from tasks.masks import pseudo_store
 from tasks.networks.device import moved
 from tasks.params import Params
+from tasks.params.systems import AnomalyAnyParams
 from tasks.progress import Report
 from tasks.seeds import derive, torch_generator
 from tasks.synthesis.anomalyany.attention_guidance import words_in
@@ -50,7 +51,7 @@ class Model:
 
 def fit(inputs: Inputs, params: Params, workdir: Path, device: torch.device, report: Report) -> None:
     """Write down the descriptions, and train what of codec, backbone and text-image model is not pretrained."""
-    descriptions = fit_descriptions(inputs, params.anomalyany.descriptions, workdir)
+    descriptions = fit_descriptions(inputs, params.of(AnomalyAnyParams).descriptions, workdir)
     codec_training.fit_codec(inputs, params, workdir, device, report)
     pseudo_store.fit_pseudo_masks(inputs, params, workdir, report)
     text_backbone.fit_backbone(inputs, params, workdir, device, report)
@@ -69,7 +70,7 @@ def load(inputs: Inputs, params: Params, workdir: Path, device: torch.device) ->
 
 def paint(model: Model, places: Sequence[Place], params: Params) -> Painted:
     """Latents (n, channels, h, w), painted in batches of `paint.batch_size`."""
-    painter = GuidedPainter(model.backbone, model.codec, model.text_image, params.anomalyany)
+    painter = GuidedPainter(model.backbone, model.codec, model.text_image, params.of(AnomalyAnyParams))
     latents = []
     for batch, count in full_batches(places, params.paint.batch_size):
         *_, last = painter.steps(edit_of(model, batch, params))
@@ -86,7 +87,7 @@ def edit_of(model: Model, places: Sequence[Place], params: Params) -> Edit:
     cleans = [prompt_of(params.backbone.prompt, category, CLEAN) for category, _ in kinds]
     descriptions = [model.descriptions[category][kind] for category, kind in kinds]
     masks = mask_tensor([place.mask for place in places], model.codec.device)
-    chain = _chain(model, places, masks, params.anomalyany.steps)
+    chain = _chain(model, places, masks, params.of(AnomalyAnyParams).steps)
     return Edit(
         chain=chain,
         masks=masks,

@@ -24,6 +24,7 @@ from tasks.files.tensors import read_safetensors
 from tasks.inputs.dataset import Inputs
 from tasks.masks.pseudo_store import PSEUDO_MASKS
 from tasks.params import Params, fingerprint
+from tasks.params.systems import AnomalyAnyParams
 from tasks.progress import Report
 from tasks.seeds import derive
 from tasks.synthesis.anomalyany.text_image import EmbeddedTextImage, PretrainedTextImage, TextImage, pooled_features
@@ -97,7 +98,7 @@ def fit_text_image(
     inputs: Inputs, params: Params, descriptions: Descriptions, workdir: Path, device: torch.device, report: Report
 ) -> None:
     """Train the embedded model; a pretrained one is taken as it is."""
-    block, target = params.anomalyany, workdir / TEXT_IMAGE
+    block, target = params.of(AnomalyAnyParams), workdir / TEXT_IMAGE
     if block.text_image_kind == "pretrained":
         return
     table = label_table(inputs)
@@ -119,8 +120,9 @@ def load_text_image(
     inputs: Inputs, params: Params, descriptions: Descriptions, workdir: Path, device: torch.device
 ) -> TextImage:
     """Raises DefectoryError where the fit has not finished."""
-    if params.anomalyany.text_image_kind == "pretrained":
-        return PretrainedTextImage(params.anomalyany.text_image_path).to(device)
+    block = params.of(AnomalyAnyParams)
+    if block.text_image_kind == "pretrained":
+        return PretrainedTextImage(block.text_image_path).to(device)
     model = _new_model(_texts(label_table(inputs), params, descriptions), seed=0)
     model.load_state_dict(read_safetensors(workdir / TEXT_IMAGE))
     return model.requires_grad_(False).eval().to(device)
@@ -150,7 +152,7 @@ def _examples(pool: list[TrainingImage], table: LabelTable, device: torch.device
 
 
 def _made_from(inputs: Inputs, params: Params, texts: list[list[str]], workdir: Path) -> str:
-    block, pseudo = params.anomalyany, workdir / PSEUDO_MASKS
+    block, pseudo = params.of(AnomalyAnyParams), workdir / PSEUDO_MASKS
     return fingerprint(
         "text image 1",
         [block.text_image_pool, block.text_image_steps, texts],

@@ -25,6 +25,7 @@ from tasks.inputs.dataset import Inputs
 from tasks.masks import pseudo_store
 from tasks.networks.device import moved
 from tasks.params import Params
+from tasks.params.systems import AnomalyDiffusionParams
 from tasks.progress import Report
 from tasks.seeds import derive, torch_generator
 from tasks.synthesis.anomalydiffusion.embedding import AnomalyDenoiser
@@ -56,10 +57,10 @@ def load(inputs: Inputs, params: Params, workdir: Path, device: torch.device) ->
 
 def paint(model: Model, places: Sequence[Place], params: Params) -> Painted:
     """Latents (n, channels, h, w), painted in batches of `paint.batch_size`."""
-    latents = []
+    own, latents = params.of(AnomalyDiffusionParams), []
     for batch, count in full_batches(places, params.paint.batch_size):
         scene = _scene(model, batch)
-        latents.append(paint_blended(model.denoiser, model.schedule, scene, params.anomalydiffusion)[:count])
+        latents.append(paint_blended(model.denoiser, model.schedule, scene, own)[:count])
     # The words are the clean image's; what the defect is, the embedding says.
     prompts = [prompt_of(params.backbone.prompt, place.spec.category, CLEAN) for place in places]
     return Painted(torch.cat(latents), model.codec, prompts=prompts)

@@ -22,6 +22,7 @@ from tasks.files.products import is_made
 from tasks.inputs.dataset import Inputs
 from tasks.masks.pseudo_store import PSEUDO_MASKS
 from tasks.params import Params, TrainingParams, fingerprint
+from tasks.params.systems import AnomalyDiffusionParams
 from tasks.progress import Report
 from tasks.seeds import derive
 from tasks.synthesis.anomalydiffusion.embedding import AnomalyDenoiser
@@ -65,12 +66,12 @@ def load_embedding(
 
 def training_of(params: Params) -> TrainingParams:
     """What the shared training loop reads of the system's params; every image keeps its label and its mask."""
-    given = params.anomalydiffusion.training.model_dump()
+    given = params.of(AnomalyDiffusionParams).training.model_dump()
     return TrainingParams.model_validate({**given, "label_dropout": 0.0, "whole_share": 0.0})
 
 
 def _made_from(inputs: Inputs, params: Params, workdir: Path) -> str:
-    own, dataset = params.anomalydiffusion, params.dataset
+    own, dataset = params.of(AnomalyDiffusionParams), params.dataset
     blocks = [training_of(params), params.codec, params.backbone, params.masks, own.appearance_tokens, own.inpaint]
     sources = [dataset.seed, dataset.threads, params.paint.close_up_cells, inputs.sha256]
     files = [workdir / name for name in (codec_training.CODEC, text_backbone.BACKBONE, PSEUDO_MASKS)]
@@ -83,7 +84,7 @@ def _new(
     inputs: Inputs, params: Params, workdir: Path, device: torch.device, seed: int
 ) -> tuple[AnomalyDenoiser, DDPMScheduler, Codec]:
     backbone, schedule, codec = text_backbone.load_fitted_backbone(inputs, params, workdir, device)
-    own = params.anomalydiffusion
+    own = params.of(AnomalyDiffusionParams)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         denoiser = AnomalyDenoiser(backbone, label_table(inputs), own.appearance_tokens, own.inpaint)

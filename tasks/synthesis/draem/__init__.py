@@ -22,6 +22,7 @@ from tasks.contracts import Image, Place
 from tasks.files.pictures import decode_image
 from tasks.inputs.dataset import Inputs
 from tasks.params import Params
+from tasks.params.systems import DraemParams
 from tasks.progress import Report
 from tasks.seeds import derive, numpy_generator
 from tasks.synthesis.draem.textures import fit_textures, load_textures
@@ -44,7 +45,7 @@ class Model:
 
 def fit(inputs: Inputs, params: Params, workdir: Path, device: torch.device, report: Report) -> None:
     """Collect the textures. Raises DefectoryError for a folder without a picture."""
-    fit_textures(params.draem.textures, params.dataset.image_size, params.inputs.max_pixels, workdir, report)
+    fit_textures(params.of(DraemParams).textures, params.dataset.image_size, params.inputs.max_pixels, workdir, report)
 
 
 def load(inputs: Inputs, params: Params, workdir: Path, device: torch.device) -> Model:

@@ -71,7 +71,8 @@ def fit(inputs: Inputs, params: Params, workdir: Path, device: torch.device, rep
     table = label_table(inputs)
     defective = torch.tensor([defect_type != CLEAN for _, defect_type in table.pairs])
     pool = _pool(inputs, params, workdir, codec, report)
-    trainer = DefectFillTrainer(network, schedule, pool, params.inpaint_lora.training, defective, _seed(params))
+    training = params.of(InpaintLoraParams).training
+    trainer = DefectFillTrainer(network, schedule, pool, training, defective, _seed(params))
     looks = Looks.of_pool(pool, len(table)).state()
     train_product(
         trainer, target, made_from, "training the painter", report, lambda: {**network.trained_state(), **looks}
@@ -99,13 +100,13 @@ def paint(model: Model, places: Sequence[Place], params: Params) -> Painted:
         started_from = _exemplars(model, batch, params)
         exemplars.append(started_from[:count])
         latents.append(_paint_batch(model, batch, started_from, params)[:count])
-    followed = torch.cat(exemplars) if params.inpaint_lora.start < 1 else None
+    followed = torch.cat(exemplars) if params.of(InpaintLoraParams).start < 1 else None
     prompts = [prompt_of(params.backbone.prompt, place.spec.category, place.spec.defect_type) for place in places]
     return Painted(torch.cat(latents), model.codec, exemplars=followed, prompts=prompts)
 
 
 def _paint_batch(model: Model, places: Sequence[Place], exemplars: Tensor, params: Params) -> Tensor:
-    own = params.inpaint_lora
+    own = params.of(InpaintLoraParams)
     cleans = to_tensor([place.clean.image for place in places], exemplars.device)
     filling = filling_of(model, places, cleans, exemplars, own.start)
     sampler = sampling_schedule(model.schedule, own.scheduler, own.steps)
@@ -162,14 +163,14 @@ def _untrained(
     inputs: Inputs, params: Params, workdir: Path, device: torch.device
 ) -> tuple[LowRankBackbone, DDPMScheduler, Codec]:
     backbone, schedule, codec = text_backbone.load_fitted_backbone(inputs, params, workdir, device)
-    training = params.inpaint_lora.training
+    training = params.of(InpaintLoraParams).training
     table = label_table(inputs)
     network = LowRankBackbone(backbone, table, training.rank, training.convolutions, _seed(params))
     return network.to(device), schedule, codec
 
 
 def _pool(inputs: Inputs, params: Params, workdir: Path, codec: Codec, report: Report) -> Pool:
-    images = pool_images(inputs, params, params.inpaint_lora.training, workdir, _seed(params), report)
+    images = pool_images(inputs, params, params.of(InpaintLoraParams).training, workdir, _seed(params), report)
     table = label_table(inputs)
     return encode_pool(codec, images, table, lambda done, count: report("encoding training images", done, count))
 
@@ -182,6 +183,5 @@ def _made_from(inputs: Inputs, params: Params, workdir: Path) -> str:
     names = (codec_training.CODEC, text_backbone.BACKBONE, PSEUDO_MASKS)
     files = {name: file_sha256(workdir / name) for name in names if (workdir / name).is_file()}
     dataset = [params.dataset.seed, params.dataset.threads, inputs.sha256, params.paint.close_up_cells]
-    return fingerprint(
-        "inpaint_lora 2", params.inpaint_lora.training, params.codec, params.backbone, params.masks, *dataset, files
-    )
+    training = params.of(InpaintLoraParams).training
+    return fingerprint("inpaint_lora 2", training, params.codec, params.backbone, params.masks, *dataset, files)

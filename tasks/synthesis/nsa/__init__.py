@@ -56,7 +56,8 @@ def load(inputs: Inputs, params: Params, workdir: Path, device: torch.device) ->
 
 def paint(model: Model, places: Sequence[Place], params: Params) -> Painted:
     """Images (n, 3, height, width) in [-1, 1]."""
-    return paint_each(places, lambda place: _blend_in(model.normals[place.spec.category], place, params.nsa))
+    own = params.of(NsaParams)
+    return paint_each(places, lambda place: _blend_in(model.normals[place.spec.category], place, own))
 
 
 def _blend_in(normals: Sequence[InputImage], place: Place, params: NsaParams) -> Levels:

@@ -27,6 +27,7 @@ from tasks.diffusion.latents import blend, cells_of, mask_tensor, to_tensor
 from tasks.inputs.dataset import Inputs
 from tasks.networks.device import device_of
 from tasks.params import Params
+from tasks.params.systems import SdasParams
 from tasks.progress import Report
 from tasks.seeds import derive, numpy_generator, torch_generator
 from tasks.synthesis.protocol import Painted, full_batches
@@ -48,7 +49,7 @@ class Model:
 
 def in_pixels(params: Params) -> bool:
     """Whether the images themselves are diffused, not their latents."""
-    space = params.sdas.model.space
+    space = params.of(SdasParams).model.space
     return space == "pixel" or (space == "auto" and params.dataset.image_size <= _LARGEST_IN_PIXELS)
 
 
@@ -79,7 +80,8 @@ def paint(model: Model, places: Sequence[Place], params: Params) -> Painted:
 def _paint_batch(model: Model, places: Sequence[Place], params: Params) -> Tensor:
     device = device_of(model.denoiser)
     cleans = to_space(model.codec, to_tensor([place.clean.image for place in places], device))
-    opacity = torch.tensor([_opacity(place, params.sdas.opacity) for place in places]).view(-1, 1, 1, 1).to(device)
+    limits = params.of(SdasParams).opacity
+    opacity = torch.tensor([_opacity(place, limits) for place in places]).view(-1, 1, 1, 1).to(device)
     if model.codec is not None:
         # The decoder is adapted to the clean image around the mask; the paste itself is the line's, in pixels.
         opacity = opacity * cells_of(mask_tensor([place.mask for place in places], device))
@@ -96,7 +98,7 @@ def anomalous(model: Model, places: Sequence[Place], cleans: Tensor, params: Par
         with torch.autocast(noisy.device.type, torch.bfloat16):
             return model.denoiser(noisy, timesteps, categories).float()
 
-    sdas, pixels = params.sdas, model.codec is None
+    sdas, pixels = params.of(SdasParams), model.codec is None
     grain = sdas.grain if pixels else 1
     sampler = InflatedSampler(predict, model.schedule, sdas.steps, sdas.start, sdas.anchored, grain, clip=pixels)
     return sampler.sample(cleans, strengths, randomness)

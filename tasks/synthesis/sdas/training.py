@@ -25,7 +25,7 @@ from tasks.files.products import is_made
 from tasks.inputs.dataset import Inputs
 from tasks.networks.device import HOST
 from tasks.params import Params, fingerprint
-from tasks.params.systems import SdasModelParams
+from tasks.params.systems import SdasModelParams, SdasParams
 from tasks.progress import Report
 from tasks.seeds import derive, numpy_generator
 from tasks.synthesis.sdas.denoiser import PIXEL_CHANNELS, CleanDenoiser, new_clean_denoiser
@@ -124,7 +124,7 @@ def fit_clean_diffusion(
     inputs: Inputs, params: Params, codec: Codec | None, workdir: Path, device: torch.device, report: Report
 ) -> None:
     """Train the model that `sdas.model` names; goes on from a checkpoint, and makes nothing twice."""
-    target, model = workdir / CLEAN_DIFFUSION, params.sdas.model
+    target, model = workdir / CLEAN_DIFFUSION, params.of(SdasParams).model
     made_from = _made_from(inputs, params, codec, workdir)
     if is_made(target, made_from):
         return
@@ -141,16 +141,16 @@ def fit_clean_diffusion(
 def _made_from(inputs: Inputs, params: Params, codec: Codec | None, workdir: Path) -> str:
     dataset = [params.dataset.seed, params.dataset.threads, inputs.sha256]
     if codec is None:
-        return fingerprint("clean diffusion 1", params.sdas.model, dataset)
+        return fingerprint("clean diffusion 1", params.of(SdasParams).model, dataset)
     fitted = file_sha256(workdir / CODEC) if (workdir / CODEC).is_file() else ""
-    return fingerprint("clean diffusion 1", params.sdas.model, dataset, params.codec, fitted)
+    return fingerprint("clean diffusion 1", params.of(SdasParams).model, dataset, params.codec, fitted)
 
 
 def load_clean_diffusion(
     inputs: Inputs, params: Params, codec: Codec | None, workdir: Path, device: torch.device
 ) -> tuple[CleanDenoiser, DDPMScheduler]:
     """The trained denoiser and its schedule. Raises DefectoryError where `train` has not finished."""
-    denoiser, schedule = _new(inputs, params.sdas.model, codec, seed=0)
+    denoiser, schedule = _new(inputs, params.of(SdasParams).model, codec, seed=0)
     if denoiser.trained_state():
         load_product(denoiser, workdir / CLEAN_DIFFUSION)
     return denoiser.requires_grad_(False).eval().to(device), schedule

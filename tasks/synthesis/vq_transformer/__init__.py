@@ -64,7 +64,8 @@ def load(inputs: Inputs, params: Params, workdir: Path, device: torch.device) ->
 
 def paint(model: Model, places: Sequence[Place], params: Params) -> Painted:
     """Images (n, 3, height, width). One place at a time: as many tokens are drawn for it as its mask meets."""
-    return Painted(images=torch.cat([_paint(model, place, params.vq_transformer) for place in places]))
+    own = params.of(VQTransformerParams)
+    return Painted(images=torch.cat([_paint(model, place, own) for place in places]))
 
 
 def repaint_ids(model: Model, place: Place, params: VQTransformerParams) -> tuple[Tensor, Tensor]:

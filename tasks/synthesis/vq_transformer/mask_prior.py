@@ -24,7 +24,7 @@ from tasks.masks.draw import references_of
 from tasks.masks.pseudo_store import PSEUDO_MASKS, read_references
 from tasks.networks.device import HOST, device_of, moved
 from tasks.params import Params, fingerprint
-from tasks.params.systems import TokenPriorParams
+from tasks.params.systems import TokenPriorParams, VQTransformerParams
 from tasks.progress import Report
 from tasks.seeds import derive, numpy_generator, torch_generator
 from tasks.synthesis.vq_transformer.fill import draw, gumbel
@@ -106,7 +106,7 @@ def fit_masks(
     report: Report,
 ) -> MaskModel:
     """Train codec and prior of the masks, each once."""
-    block, seed = params.vq_transformer, derive(params.dataset.seed, "vq masks")
+    block, seed = params.of(VQTransformerParams), derive(params.dataset.seed, "vq masks")
     pseudo = [file_sha256(path) for path in (workdir / PSEUDO_MASKS,) if path.is_file()]
     made_from = fingerprint("vq masks 1", block.mask_codec, block.mask_prior, dataset_of(inputs, params), pseudo)
     table = LabelTable.of((item.category, item.defect_type) for item in references)
@@ -157,7 +157,7 @@ def draw_outlines(
     model: MaskModel, label: int, like: Sequence[Outline], params: Params, generator: torch.Generator
 ) -> np.ndarray:
     """Bool (n, side, side), one for each of `like`, whose area bins they have."""
-    cells, block, device = model.prior.window**2, params.vq_transformer, device_of(model.prior)
+    cells, block, device = model.prior.window**2, params.of(VQTransformerParams), device_of(model.prior)
     window = whole_window(torch.full((len(like),), label), torch.tensor([item.area_bin for item in like]), cells)
     window, noise = moved((window, gumbel((cells, len(like), model.prior.codes), generator)), device)
     ids = torch.zeros((len(like), cells), dtype=torch.long, device=device)

@@ -16,6 +16,7 @@ from tasks.inputs.dataset import Inputs
 from tasks.masks.pseudo_store import PSEUDO_MASKS
 from tasks.networks.device import device_of
 from tasks.params import Params, fingerprint
+from tasks.params.systems import VQTransformerParams
 from tasks.progress import Report
 from tasks.seeds import derive
 from tasks.synthesis.vq_transformer.grids import Grids, encode_grids
@@ -31,7 +32,7 @@ IMAGE_CODEC, PRIOR = "vq_codec.safetensors", "vq_prior.safetensors"
 
 def fit_image_codec(inputs: Inputs, params: Params, workdir: Path, device: torch.device, report: Report) -> None:
     """Give the dataset's codec a codebook, trained on the train split; a pretrained VQModel is taken as it is."""
-    target, block = workdir / IMAGE_CODEC, params.vq_transformer.codec
+    target, block = workdir / IMAGE_CODEC, params.of(VQTransformerParams).codec
     if block.kind == "pretrained":
         return
     codec_training.fit_codec(inputs, params, workdir, device, report)
@@ -55,7 +56,7 @@ def _half_defective(inputs: Inputs) -> list[Image]:
 
 def load_fitted_image_codec(params: Params, workdir: Path, device: torch.device) -> ImageCodec:
     """Raises DefectoryError where training has not finished, or no VQModel can be loaded."""
-    block = params.vq_transformer.codec
+    block = params.of(VQTransformerParams).codec
     if block.kind == "pretrained":
         return load_pretrained(block.path, device)
     codec = codec_training.load_fitted_codec(params, workdir, device)
@@ -64,12 +65,12 @@ def load_fitted_image_codec(params: Params, workdir: Path, device: torch.device)
 
 def fit_prior(inputs: Inputs, params: Params, workdir: Path, device: torch.device, report: Report) -> None:
     """Train the prior on composites, real defects and clean images, and on whole clean images."""
-    target, block = workdir / PRIOR, params.vq_transformer.prior
+    target, block = workdir / PRIOR, params.of(VQTransformerParams).prior
     files = [file_sha256(path) for path in (workdir / IMAGE_CODEC, workdir / PSEUDO_MASKS) if path.is_file()]
     made_from = fingerprint(
         "vq prior 1",
         block,
-        params.vq_transformer.codec,
+        params.of(VQTransformerParams).codec,
         params.masks,
         params.paint.close_up_cells,
         dataset_of(inputs, params),
@@ -94,7 +95,7 @@ def load_fitted_prior(codec: ImageCodec, table: LabelTable, params: Params, work
 
 
 def _new_prior(codec: ImageCodec, table: LabelTable, params: Params) -> Prior:
-    block = params.vq_transformer.prior
+    block = params.of(VQTransformerParams).prior
     side = min(block.window, params.dataset.image_size // codec.factor)
     return Prior(codec.codebook_size, len(table), settings=1, window=side, params=block).to(device_of(codec))
 
@@ -102,7 +103,7 @@ def _new_prior(codec: ImageCodec, table: LabelTable, params: Params) -> Prior:
 def _grids(
     inputs: Inputs, params: Params, workdir: Path, codec: ImageCodec, table: LabelTable, seed: int, report: Report
 ) -> Grids:
-    block = params.vq_transformer.prior
+    block = params.of(VQTransformerParams).prior
     augmented = pool.pool_images(inputs, params, block, workdir, seed, report)
     cleans = [image for category in inputs.categories for image in inputs.clean(category, TRAIN)]
     whole = [TrainingImage(c.image, c.foreground & False, c.foreground, c.category, CLEAN) for c in cleans]

@@ -22,6 +22,7 @@ from tasks.inputs.dataset import Inputs
 from tasks.masks.pseudo_store import PSEUDO_MASKS, read_pseudo_masks
 from tasks.networks.device import HOST
 from tasks.params import Params
+from tasks.params.systems import AdaBLDMParams
 from tasks.plan import plan_samples
 from tasks.progress import silent
 from tasks.synthesis import system_named
@@ -137,7 +138,7 @@ def test_strength_orders_the_results(fitted: Path, inputs: Inputs) -> None:
     calm = painted(0.0)
     changes = torch.stack([(painted(strength) - calm).abs().mean(dim=(1, 2, 3)) for strength in (0.7, 1.4, 3.0)])
     assert (changes.diff(dim=0) > 0).all()
-    low, high = params_with().adabldm.strength
+    low, high = params_with().of(AdaBLDMParams).strength
     assert all(low <= place.spec.strength <= high for place in places)
 
 

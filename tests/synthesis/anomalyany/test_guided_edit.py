@@ -10,7 +10,7 @@ import torch
 from diffusers import DDPMScheduler
 from torch import Tensor
 
-from tasks.diffusion.codec import Codec, EmbeddedCodec, load_codec
+from tasks.diffusion.codec import Codec, load_codec
 from tasks.diffusion.denoiser import LabelTable
 from tasks.diffusion.latents import cells_of
 from tasks.diffusion.schedule import training_schedule
@@ -36,7 +36,7 @@ def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Models:
     """A backbone, its schedule, a codec and a text-image model that belong together."""
 
-    def __init__(self, folder: Path | None, codec: EmbeddedCodec) -> None:
+    def __init__(self, folder: Path | None) -> None:
         table = LabelTable.of([("nut", "rust"), ("nut", "red_rust")])
         params = BackboneParams(channels=[32, 64], prompt="a {category} {defect_type}")
         if folder:
@@ -45,8 +45,10 @@ class Models:
             self.codec: Codec = load_codec(CodecParams(kind="pretrained", path=str(pipeline / "vae")))
             self.text_image: TextImage = PretrainedTextImage(str(folder))
         else:
+            # Of an untrained codec the images would hardly change with the latents.
+            self.codec = load_codec(CodecParams())
             torch.manual_seed(6)
-            self.codec, self.text_image = codec, EmbeddedTextImage([PROMPT, CLEAN_PROMPT, DETAILED])
+            self.text_image = EmbeddedTextImage([PROMPT, CLEAN_PROMPT, DETAILED])
         self.backbone, self.schedule = new_backbone(params, self.codec.latent_channels, table, seed=1)
         self.backbone.requires_grad_(False).eval()
         self.text_image.requires_grad_(False).eval()
@@ -77,8 +79,8 @@ class Models:
 
 
 @pytest.fixture(scope="module", params=["embedded", "pretrained"])
-def models(request: pytest.FixtureRequest, clip_folder: Path, random_codec: EmbeddedCodec) -> Models:
-    return Models(clip_folder if request.param == "pretrained" else None, random_codec)
+def models(request: pytest.FixtureRequest, clip_folder: Path) -> Models:
+    return Models(clip_folder if request.param == "pretrained" else None)
 
 
 def test_without_a_mask_and_guidance_the_image_is_what_the_codec_makes_of_it(models: Models) -> None:
@@ -102,29 +104,33 @@ def test_outside_the_mask_every_step_is_the_noised_clean_image(models: Models) -
     assert torch.equal(after[-1][outside], edit.chain.clean[outside])
 
 
-def test_attention_to_the_anomaly_rises_at_every_optimised_step(models: Models) -> None:
-    edit, painter = models.edit(), models.painter(refinement_rate=0.0)
-    before = edit.chain.start()
+def test_attention_to_the_anomaly_rises_and_no_step_is_the_worse_for_it(models: Models) -> None:
+    edit, painter = models.edit(), models.painter(refinement_rate=0.0, attention_rate=1000.0, attention_updates=8)
+    before, rises = edit.chain.start(), []
     with torch.no_grad():
         first_focus = focus_of(painter.attention(edit, before, edit.tokens, 0))
         for step, after in enumerate(painter.steps(edit)):
             optimised = painter.attend(edit, before, edit.tokens, step, first_focus)
             maps = [painter.attention(edit, latents, edit.tokens, step) for latents in (before, optimised)]
             high, low = (attention_loss(map_, edit.masks) for map_ in maps)
-            assert (low < high).all()
+            rises.append(high - low)
             assert torch.equal(optimised * (1 - edit.chain.cells), before * (1 - edit.chain.cells))
             before = after
+    assert rises[0].min() > 0.004  # seen: 0.01 at the least
+    assert torch.stack(rises).min() > -1e-4
 
 
 def test_refinement_brings_the_image_nearer_to_its_description(models: Models) -> None:
+    """The cosine of each place, which is in [-1, 1], rises by far more than half precision moves it."""
+
     def fit(rate: float) -> Tensor:
-        """Of five seeds."""
-        edit, painter = models.edit(count=5, seed=11), models.painter(refinement_rate=rate, attention_rate=0.0)
+        changed = {"refinement_rate": rate, "refinement_updates": 4, "refined_share": 1.0, "attention_rate": 0.0}
+        edit, painter = models.edit(count=3, seed=11), models.painter(**changed)
         *_, last = painter.steps(edit)
         with torch.no_grad():
             return painter.fit_of(edit, last)
 
-    assert (fit(20.0) > fit(0.0)).float().mean() >= 0.8
+    assert (fit(100.0) - fit(0.0)).min() > 0.02  # seen: 0.057 at the least
 
 
 def test_images_do_not_depend_on_their_companions_strength(models: Models) -> None:
@@ -142,7 +148,7 @@ def test_prompts_move_towards_their_descriptions(models: Models) -> None:
     def cosine(tokens: Tensor) -> float:
         return torch.cosine_similarity(tokens.mean(dim=1), edit.detailed_tokens.mean(dim=1)).item()
 
-    assert cosine(towards(edit.tokens, edit.detailed_tokens, 1.0)) > cosine(edit.tokens)
+    assert cosine(towards(edit.tokens, edit.detailed_tokens, 100.0)) > cosine(edit.tokens) + 0.01
     assert torch.equal(towards(edit.tokens, edit.detailed_tokens, 0.0), edit.tokens)
 
 

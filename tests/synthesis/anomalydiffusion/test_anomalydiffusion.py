@@ -17,6 +17,7 @@ from tasks.files.atomic import file_sha256
 from tasks.inputs.dataset import Inputs
 from tasks.networks.device import HOST
 from tasks.params import Params
+from tasks.params.systems import AnomalyDiffusionParams
 from tasks.progress import silent
 from tasks.synthesis.anomalydiffusion import Model, fit, load, paint
 from tasks.synthesis.anomalydiffusion.training import EMBEDDING
@@ -167,7 +168,7 @@ def test_strength_orders_the_results(fitted: Path, inputs: Inputs, inpaint: bool
     """How far the latents are from those painted for the clean prompt, which strength 0 stands for."""
     params = params_with({"inpaint": inpaint})
     model = louder(load(inputs, params, fitted, HOST))
-    strengths = (0.0, *params.anomalydiffusion.strength)
+    strengths = (0.0, *params.of(AnomalyDiffusionParams).strength)
     calm, weak, strong = latents_of(model, [place_of(inputs, square(40, 40), strength=g) for g in strengths], params)
     assert (strong - calm).abs().mean() > (weak - calm).abs().mean() > 0
 

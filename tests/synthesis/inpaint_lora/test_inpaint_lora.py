@@ -22,6 +22,7 @@ from tasks.inputs.dataset import Inputs
 from tasks.masks import pseudo_store
 from tasks.networks.device import HOST
 from tasks.params import Params
+from tasks.params.systems import InpaintLoraParams
 from tasks.progress import silent
 from tasks.synthesis import crop_paste, inpaint_lora
 from tasks.synthesis.inpaint_lora.low_fidelity import distances_inside
@@ -159,9 +160,9 @@ def test_no_candidate_below_the_median_is_kept(model: inpaint_lora.Model, inputs
         return distances_inside(decode_plain(model.codec, latents), cleans, masks)
 
     params = params_with()
-    sampler = sampling_schedule(model.schedule, "dpm-solver++", params.inpaint_lora.steps)
+    sampler = sampling_schedule(model.schedule, "dpm-solver++", params.of(InpaintLoraParams).steps)
     filling = inpaint_lora.filling_of(model, places, cleans, cleans, start=1.0)
-    draws = [inpaint_lora.draw_of(model, places, filling, n, params.inpaint_lora) for n in range(3)]
+    draws = [inpaint_lora.draw_of(model, places, filling, n, params.of(InpaintLoraParams)) for n in range(3)]
     all_three = torch.stack([distance(fill(model.network, model.schedule, sampler, filling, d)) for d in draws])
     kept = distance(latents_of(model, places, params))
     assert (kept >= all_three.median(dim=0).values).all()

@@ -21,6 +21,7 @@ from tasks.files.atomic import file_sha256
 from tasks.inputs.dataset import Inputs
 from tasks.networks.device import HOST
 from tasks.params import Params
+from tasks.params.systems import SdasParams
 from tasks.progress import silent
 from tasks.synthesis import sdas
 from tasks.synthesis.sdas.denoiser import PretrainedCleanDenoiser, PromptedCleanDenoiser
@@ -146,7 +147,7 @@ def test_only_clean_images_of_the_train_split_are_learned_from(inputs: Inputs) -
     held = photograph("brick", 98, TEST, SIZE)
     held = replace(held, image=np.full_like(held.image, 255))
     pool, with_held = (
-        encode_clean_pool(given, params_with().sdas.model, None, 0, silent)
+        encode_clean_pool(given, params_with().of(SdasParams).model, None, 0, silent)
         for given in (inputs, replace(inputs, images=(*inputs.images, held)))
     )
     assert pool.categories.tolist() == [0] * 8 + [1] * 8

@@ -14,8 +14,10 @@ from tasks.files.atomic import file_sha256
 from tasks.inputs.dataset import Inputs
 from tasks.networks.device import HOST
 from tasks.params import Params
+from tasks.params.registry import entry_of
+from tasks.params.systems import VQTransformerParams
 from tasks.progress import silent
-from tasks.synthesis import entry_of, system_named
+from tasks.synthesis import system_named
 from tasks.synthesis.vq_transformer import Model, fit, in_mask_nll, load, new_clean_images, paint, repaint_ids
 from tasks.synthesis.vq_transformer.training import IMAGE_CODEC, PRIOR
 
@@ -88,7 +90,7 @@ def places_of(inputs: Inputs, strength: float = 1.5, count: int = 3) -> list[Pla
 
 def test_tokens_whose_cell_the_mask_does_not_meet_stay_as_encoded(model: Model, inputs: Inputs) -> None:
     for place in places_of(inputs, strength=4.0):
-        before, after = repaint_ids(model, place, params_with().vq_transformer)
+        before, after = repaint_ids(model, place, params_with().of(VQTransformerParams))
         met = torch.from_numpy(place.mask.reshape(SIZE // 8, 8, SIZE // 8, 8).any(axis=(1, 3)))
         assert torch.equal(before[~met], after[~met])
         assert (before[met] != after[met]).any()
@@ -172,7 +174,7 @@ def test_a_pretrained_codec_takes_the_same_way(inputs: Inputs, tmp_path: Path) -
     assert not (tmp_path / "models" / IMAGE_CODEC).exists()
     model = load(inputs, params, tmp_path / "models", HOST)
     place = places_of(inputs)[0]
-    before, after = repaint_ids(model, place, params.vq_transformer)
+    before, after = repaint_ids(model, place, params.of(VQTransformerParams))
     met = torch.from_numpy(place.mask.reshape(SIZE // 8, 8, SIZE // 8, 8).any(axis=(1, 3)))
     assert torch.equal(before[~met], after[~met])
     assert paint(model, [place], params).images.shape == (1, 3, SIZE, SIZE)  # type: ignore[union-attr]

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from tasks.diffusion.codec import load_codec
+from tasks.diffusion.discriminator import LARGEST_WEIGHT
 from tasks.params import CodecParams
 from tasks.params.systems import TokenCodecParams
-from tasks.diffusion.discriminator import LARGEST_WEIGHT
 from tasks.synthesis.vq_transformer.image_codec import EmbeddedImageCodec
 from tasks.synthesis.vq_transformer.vqgan_training import VQGANTraining, reconstruction_loss
 from tasks.training.loop import train
