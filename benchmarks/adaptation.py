@@ -22,7 +22,7 @@ from benchmarks.figures import print_figure
 from tasks.contracts import Place
 from tasks.diffusion.codec import Codec, decode_plain
 from tasks.diffusion.latents import mask_tensor, to_tensor
-from tasks.generation.adaptation import adapt
+from tasks.generation.adaptation import adapt_decoder
 from tasks.inputs.dataset import read_inputs
 from tasks.masks.draw import draw_mask, references_of
 from tasks.masks.pseudo_store import PSEUDO_MASKS, read_pseudo_masks
@@ -63,7 +63,7 @@ def painted_case(workspace: Path, count: int) -> Case:
 def measure(case: Case, params: AdaptParams) -> tuple[float, float, float]:
     """(outside error, in-mask difference, seconds an image)."""
     started = time.perf_counter()
-    adapted = adapt(case.codec, case.latents, case.cleans, case.masks, params)
+    adapted = adapt_decoder(case.codec, case.latents, case.cleans, case.masks, params)
     seconds = (time.perf_counter() - started) / len(case.latents)
     plain = decode_plain(case.codec, case.latents)
     outside = ((adapted - case.cleans).abs() * (1 - case.masks)).sum() / (3 * (1 - case.masks).sum())

@@ -15,7 +15,7 @@ import dvc_s3  # noqa: F401 (so that no attempt has to)
 from dvc.cli import main as dvc_main
 from dvc.repo.reproduce import reproduce  # noqa: F401
 
-from flows.demo import compare
+from flows.demo import check_equal
 from flows.publish import publish
 from flows.server.local_store import BUCKET
 from flows.versions import repository
@@ -71,7 +71,7 @@ def _check(repo: Path, made: Path) -> None:
     _dvc_in_this_process()
     (tag,) = git(repo, "tag", "--list").split()
     pulled = pull(tag, repo, repo / "pulled", remote_of(repo).endpoint)
-    compare(made, pulled)
+    check_equal(made, pulled)
     assert not list(ReleaseDataset(pulled).damaged())
     assert not git(repo, "status", "--porcelain"), "something is not committed"
     shutil.rmtree(repo / "pulled")

@@ -57,7 +57,7 @@ def demo(params: Path, workspace: Path) -> None:
         _announce("pull")
         shutil.rmtree(pulled, ignore_errors=True)
         release = pull(made.tag, workspace, pulled, endpoint)
-    compare(workspace / "data" / "release", release)
+    check_equal(workspace / "data" / "release", release)
     _report(made, release)
 
 
@@ -74,7 +74,7 @@ def lay_out(params: Path, workspace: Path) -> None:
     (workspace / "params.yaml").write_text(yaml.safe_dump(wanted, sort_keys=False) if moved else text, encoding="utf-8")
 
 
-def compare(published: Path, pulled: Path) -> None:
+def check_equal(published: Path, pulled: Path) -> None:
     """Raises DefectoryError naming the files whose bytes differ, or that only one folder has."""
     names = {path.relative_to(folder) for folder in (published, pulled) for path in folder.rglob("*") if path.is_file()}
     _, differing, missing = filecmp.cmpfiles(published, pulled, sorted(map(str, names)), shallow=False)

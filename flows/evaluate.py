@@ -18,7 +18,7 @@ from flows.line.timing import record_wall
 from flows.policy import device, station
 from flows.terminal import output, progress
 from tasks.contracts import DefectoryError
-from tasks.evaluation.outcome import REPORT
+from tasks.evaluation.outcome import EVALUATION_REPORT
 from tasks.evaluation.run import run_arms
 from tasks.networks.arithmetic import fix_arithmetic
 from tasks.params import Params, load_params
@@ -35,7 +35,7 @@ def evaluate(params: Path = PARAMS, root: Path = ROOT) -> None:
     fix_arithmetic(wanted)
     with alone(workspace.evaluation_cache):  # not the whole workspace: versions are published meanwhile
         arms(wanted, workspace, where)
-    output.print(f"{workspace.evaluation / REPORT}")
+    output.print(f"{workspace.evaluation / EVALUATION_REPORT}")
     record_wall(workspace, "evaluate", start)
 
 

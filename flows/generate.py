@@ -28,7 +28,7 @@ from tasks.candidates.write import write_shard
 from tasks.contracts import DefectoryError, Failure, ShardPlan
 from tasks.generation.line import DrawnShard, ScoredShard
 from tasks.params import load_params
-from tasks.plan import WHOLE, Part
+from tasks.plan import WHOLE_PLAN, Part
 from tasks.progress import Report
 from tasks.quality.real_descriptors import write_real_descriptors
 from tasks.workspace import PARAMS, ROOT, Workspace
@@ -46,20 +46,20 @@ class GenerateReport:
 
 @flow(name="generate", task_runner=policy.background(), persist_result=False)
 @exclusive
-def generate(params: Path = PARAMS, root: Path = ROOT, part: Part = WHOLE) -> GenerateReport:
+def generate(params: Path = PARAMS, root: Path = ROOT, part: Part = WHOLE_PLAN) -> GenerateReport:
     """Make what is missing of the plan, or of a part of it.
 
     Raises DefectoryError when too large a share of it could not be made.
     """
     workspace = Workspace(root)
     run = Run(load_params(params), workspace, policy.device())
-    if part == WHOLE:  # beside others, what looks stale may be what they are writing
+    if part == WHOLE_PLAN:  # beside others, what looks stale may be what they are writing
         sweep_stale(run.candidates, run.plans)
         write_real_descriptors(run.line.inputs, run.candidates, run.line.device)
-    return make(run, workspace, part.of(run.plans))
+    return make_missing(run, workspace, part.of(run.plans))
 
 
-def make(run: Run, workspace: Workspace, plans: Sequence[ShardPlan]) -> GenerateReport:
+def make_missing(run: Run, workspace: Workspace, plans: Sequence[ShardPlan]) -> GenerateReport:
     """Make those of these shards that are not finished. Raises as `generate` does; only these shards count."""
     missing = [plan for plan in plans if not is_finished(run.candidates, plan)]
     if not missing:

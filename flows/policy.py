@@ -22,8 +22,8 @@ from flows.options import DEVICE_VARIABLE
 if TYPE_CHECKING:
     import torch
 
-P = ParamSpec("P")
-R = TypeVar("R")
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
 PUBLISH_RETRIES = 1
 PUBLISH_RETRY_SECONDS = 60
@@ -60,30 +60,30 @@ def background() -> TaskRunner[Any]:
 
 
 @dataclass(frozen=True)
-class Station(Generic[P, R]):
+class Station(Generic[_P, _R]):
     """A Prefect task of one shard, which is called as its function is.
 
     What it is given is not searched for futures inside: Prefect would look at each of a shard's hundreds of samples
     with every task, about a tenth of a second for 500 of them. Which station follows which is kept all the same.
     """
 
-    task: Task[P, R]
+    task: Task[_P, _R]
 
-    def __call__(self, *given: P.args, **named: P.kwargs) -> R:
-        run: Callable[..., R] = self.task
+    def __call__(self, *given: _P.args, **named: _P.kwargs) -> _R:
+        run: Callable[..., _R] = self.task
         return run(*map(opaque, given), **named)
 
-    def submit(self, *given: P.args, **named: P.kwargs) -> PrefectFuture[R]:
-        submit: Callable[..., PrefectFuture[R]] = self.task.submit
+    def submit(self, *given: _P.args, **named: _P.kwargs) -> PrefectFuture[_R]:
+        submit: Callable[..., PrefectFuture[_R]] = self.task.submit
         return submit(*map(opaque, given), **named)
 
     @property
-    def fn(self) -> Callable[P, R]:
+    def fn(self) -> Callable[_P, _R]:
         """The bare function, to be run without Prefect."""
         return self.task.fn
 
 
-def station(run_name: str) -> Callable[[Callable[P, R]], Station[P, R]]:
+def station(run_name: str) -> Callable[[Callable[_P, _R]], Station[_P, _R]]:
     """Make a function a station, its runs named by its parameters, such as `paint {drawn.plan.name}`.
 
     Results are handed over inside the process and kept nowhere: shards' done-markers are the only memory. There are

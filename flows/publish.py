@@ -68,7 +68,7 @@ def _publish(repo: Path, tag: str | None, announce: Callable[[str], None]) -> Pu
     with clock.step("verify"):
         name, is_new = name_version(repo, tag, _release_of(outputs))
         if is_new:
-            verify(repo / RELEASE)
+            verify_release(repo / RELEASE)
     with clock.step("dvc push"):
         before = store.listing(CONTENT)
         check = push(repo, store, outputs, is_new)
@@ -101,7 +101,7 @@ def preflight(repo: Path, tag: str | None) -> Store:
     return store
 
 
-def verify(release: Path) -> None:
+def verify_release(release: Path) -> None:
     """Raises DefectoryError when a file of the release is not the one that was built."""
     _refuse(
         f"{release}: the release is damaged; delete it and run this again", tuple(ReleaseDataset(release).damaged())

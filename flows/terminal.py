@@ -21,7 +21,7 @@ from tasks.progress import Report
 
 P = ParamSpec("P")
 
-OK, FAILED, INTERRUPTED = 0, 1, 130
+EXIT_OK, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 130
 _LINE_SECONDS = 10.0
 
 output = Console(soft_wrap=True, highlight=False)
@@ -94,16 +94,16 @@ def run_to_status(action: Callable[[], object]) -> int:
         action()
     except DefectoryError as error:
         errors.print(f"error: {error}", markup=False, style="red")
-        return FAILED
+        return EXIT_FAILED
     except OSError as error:
         if error.filename is None and error.errno is None:
             raise
         errors.print(f"error: {_describe(error)}", markup=False, style="red")
-        return FAILED
+        return EXIT_FAILED
     except KeyboardInterrupt:
         errors.print("interrupted; what is finished is kept, the same command goes on from there")
-        return INTERRUPTED
-    return OK
+        return EXIT_INTERRUPTED
+    return EXIT_OK
 
 
 def exit_with(action: Callable[[], object]) -> NoReturn:

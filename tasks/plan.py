@@ -47,7 +47,7 @@ class Part:
         return tuple(plans[self.index :: self.count])
 
 
-WHOLE = Part()
+WHOLE_PLAN = Part()
 
 
 def plan_samples(params: Params, inputs: Inputs) -> tuple[SampleSpec, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tasks.contracts import DefectoryError
-from tasks.plan import WHOLE, Part, plan_shards
+from tasks.plan import WHOLE_PLAN, Part, plan_shards
 from tests.factories import make_inputs, make_params
 
 PLANS = plan_shards(make_params(samples=40, shard_size=4), make_inputs(), "model")
@@ -19,7 +19,7 @@ def test_parts_have_every_shard_once_in_the_plans_order(count: int) -> None:
 
 
 def test_the_whole_is_the_plan() -> None:
-    assert WHOLE.of(PLANS) == PLANS
+    assert WHOLE_PLAN.of(PLANS) == PLANS
 
 
 def test_parts_are_even_and_have_some_of_every_category() -> None:

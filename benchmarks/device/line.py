@@ -18,7 +18,7 @@ import torch
 from tasks.candidates.write import write_shard
 from tasks.contracts import Image, Place, ShardPlan
 from tasks.generation import line
-from tasks.generation.line import Drawn, Finished, Line, Scored
+from tasks.generation.line import Drawn, Finished, Line, ScoredPlaces
 from tasks.generation.portfolio import PaintedViews
 from tasks.inputs.dataset import Inputs
 from tasks.networks.device import wait_for
@@ -77,11 +77,11 @@ class TimedLine:
         with self._timed("adapt"):
             return line.adapt(self.line, places, painted)
 
-    def score(self, places: Sequence[Place], finished: Finished) -> Scored:
+    def score(self, places: Sequence[Place], finished: Finished) -> ScoredPlaces:
         with self._timed("score"):
             return line.score(self.line, places, finished)
 
-    def _pack(self, plan: ShardPlan, drawn: Drawn, scored: Scored) -> None:
+    def _pack(self, plan: ShardPlan, drawn: Drawn, scored: ScoredPlaces) -> None:
         with self._timed("pack"):
             write_shard(self.out, plan, line.candidates(self.line, scored, seconds=0.0), drawn.failures)
 

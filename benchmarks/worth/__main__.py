@@ -24,13 +24,13 @@ from benchmarks.worth.kept import ByCategory, read_examples, write_examples
 from flows.terminal import progress
 from tasks.detectors.protocol import Role, SyntheticSet
 from tasks.diffusion import codec_training
-from tasks.evaluation.evaluate import Evaluation, evaluate
+from tasks.evaluation.evaluate import Evaluation, evaluate_category
 from tasks.evaluation.examples import photographs_of
 from tasks.evaluation.leaks import Leak, refuse_leaks
 from tasks.evaluation.metrics.arm_figures import Figures
 from tasks.evaluation.outcome import write_outcome
 from tasks.evaluation.painted import BASELINES, as_many, only, painted_by
-from tasks.evaluation.verdict import Verdict
+from tasks.evaluation.verdict import DetectorVerdict
 from tasks.inputs.dataset import Inputs
 from tasks.networks.arithmetic import fix_arithmetic
 from tasks.networks.device import choose_device
@@ -83,7 +83,7 @@ def _evaluated(
     sets = [SyntheticSet(name, _role_of(name), examples.get(category, ())) for name, examples in painted.items()]
     photographs = photographs_of(inputs, category, workspace / "data" / "models", params.evaluate.image_size)
     folder = workspace / "worth" / "scores" / category
-    return evaluate(category, photographs, sets, suspected, params.evaluate, folder, choose_device(), report)
+    return evaluate_category(category, photographs, sets, suspected, params.evaluate, folder, choose_device(), report)
 
 
 def _role_of(name: str) -> Role:
@@ -129,7 +129,7 @@ def _print(evaluations: Sequence[Evaluation]) -> None:
 
 
 def _print_least_lead(
-    category: str, verdict: Verdict, figures: Mapping[str, Figures], arm: str, rivals: Sequence[str]
+    category: str, verdict: DetectorVerdict, figures: Mapping[str, Figures], arm: str, rivals: Sequence[str]
 ) -> None:
     leads = {rival: figures[arm].ahead_of(figures[rival], verdict.metric) for rival in rivals if rival in figures}
     if leads:

@@ -20,37 +20,37 @@ from typing import IO, ParamSpec, TypeVar
 
 from flows.terminal import output
 from tasks.contracts import DefectoryError
-from tasks.plan import WHOLE, Part
+from tasks.plan import WHOLE_PLAN, Part
 
-P = ParamSpec("P")
-R = TypeVar("R")
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
 _TOKENS = "DEFECTORY_LOCKS"
 """The variable with the tokens of the locks that this process and those which started it hold."""
 _held: set[int] = set()
 
 
-def exclusive(stage: Callable[P, R]) -> Callable[P, R]:
+def exclusive(stage: Callable[_P, _R]) -> Callable[_P, _R]:
     """Make a stage, which has a `root` and perhaps a `part`, wait until nobody else writes there."""
 
     @wraps(stage)
-    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+    def run(*args: _P.args, **kwargs: _P.kwargs) -> _R:
         given = signature(stage).bind(*args, **kwargs)
         given.apply_defaults()
-        with alone(given.arguments["root"], given.arguments.get("part", WHOLE)):
+        with alone(given.arguments["root"], given.arguments.get("part", WHOLE_PLAN)):
             return stage(*args, **kwargs)
 
     return run
 
 
 @contextmanager
-def alone(root: Path, part: Part = WHOLE) -> Iterator[None]:
+def alone(root: Path, part: Part = WHOLE_PLAN) -> Iterator[None]:
     """Hold the workspace for as long as the block lasts; whoever holds it already, further out, is not waited for.
 
     Different parts of a plan run beside one another, and keep out runs of the whole. Raises DefectoryError where the
     disk has no locks.
     """
-    if part == WHOLE:
+    if part == WHOLE_PLAN:
         with _hold(_lock_file(root), fcntl.LOCK_EX):
             yield
     else:

@@ -24,7 +24,7 @@ from tasks.workspace import Workspace
 
 
 @dataclass(frozen=True)
-class Progress:
+class CategoryProgress:
     """How far one category is."""
 
     samples: int
@@ -40,7 +40,7 @@ class Overview:
     inputs_read: bool
     model_sha256: str | None
     """None where the system has not been trained."""
-    categories: dict[str, Progress]
+    categories: dict[str, CategoryProgress]
     metrics: dict[str, Any]
     """Of the release; empty where there is none."""
 
@@ -68,9 +68,9 @@ def _listed(params: Params, base: Path) -> Counter[str]:
     return Counter(image.category for source in params.inputs.sources for image in list_source(source, base).images)
 
 
-def _unmade(params: Params) -> Progress:
+def _unmade(params: Params) -> CategoryProgress:
     samples = params.dataset.samples_per_category
-    return Progress(samples, -(-samples // params.dataset.shard_size), 0, 0, 0)
+    return CategoryProgress(samples, -(-samples // params.dataset.shard_size), 0, 0, 0)
 
 
 def _model_sha256(params: Params, inputs: Inputs, workspace: Workspace) -> str | None:
@@ -80,10 +80,10 @@ def _model_sha256(params: Params, inputs: Inputs, workspace: Workspace) -> str |
         return None
 
 
-def _progress(workspace: Workspace, plans: list[ShardPlan]) -> Progress:
+def _progress(workspace: Workspace, plans: list[ShardPlan]) -> CategoryProgress:
     done = [plan for plan in plans if is_finished(workspace.candidates, plan)]
     markers = [read_marker(shard_files(workspace.candidates, plan).marker) for plan in done]
-    return Progress(
+    return CategoryProgress(
         samples=sum(len(plan.specs) for plan in plans),
         shards=len(plans),
         done_shards=len(done),

@@ -98,13 +98,13 @@ def fan_out(
         raise DefectoryError(f"{parts} parts: expected 1 to {policy.MOST_PARTS}, a few times as many as workers")
     inputs(params, root)
     train(params, root)
-    shared = share(store, endpoint, params, root)
+    shared = share_run(store, endpoint, params, root)
     submitted = [_Submitted(part, list(part.of(shared.missing))) for part in (Part(i, parts) for i in range(parts))]
     _distribute(shared, [one for one in submitted if one.missing], patience)
     return resume(params, root)
 
 
-def share(store: str, endpoint: str | None, params: Path, root: Path) -> Shared:
+def share_run(store: str, endpoint: str | None, params: Path, root: Path) -> Shared:
     """Put the run's kit into the store, unless nothing of the run is left to be made."""
     shared = shared_run(store, endpoint, params, root)
     if shared.missing:
@@ -134,9 +134,9 @@ def fan_out_here(
 
 
 def share_here(store: str, endpoint: str | None, params: Path, root: Path) -> None:
-    """`share` as a verb; what workers have made already is there for them, and need not be made again."""
+    """`share_run` as a verb; what workers have made already is there for them, and need not be made again."""
     with alone(root):
-        shared = share(store, endpoint, params, root)
+        shared = share_run(store, endpoint, params, root)
     output.print(f"work on it with: defectory generate --run {shared.store.url}", markup=False)
 
 

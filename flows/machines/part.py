@@ -15,12 +15,12 @@ from prefect import flow
 from prefect.settings import PREFECT_API_URL
 
 from flows import policy
-from flows.generate import GenerateReport, generate, is_finished, make
+from flows.generate import GenerateReport, generate, is_finished, make_missing
 from flows.line.lock import alone
 from flows.line.stations import Run
 from flows.server.server import prefect_server, records_in
 from flows.terminal import output
-from tasks.candidates.exchange import DATA, PARAMS, Delivery, fetch_kit, run_name
+from tasks.candidates.exchange import KIT_DATA, KIT_PARAMS, Delivery, fetch_kit, run_name
 from tasks.contracts import DefectoryError, ShardPlan, check_name
 from tasks.params import load_params
 from tasks.plan import Part
@@ -34,11 +34,11 @@ def generate_part(run: str, index: int, count: int, endpoint: str | None = None)
     store, part, device = Store(run, endpoint), Part(index, count), policy.device()
     folder = policy.scratch() / _name(run)
     fetch_kit(store, folder)
-    workspace = Workspace(folder / DATA)
+    workspace = Workspace(folder / KIT_DATA)
     with alone(workspace.root, part):
-        here = Run(load_params(folder / PARAMS), workspace, device)
+        here = Run(load_params(folder / KIT_PARAMS), workspace, device)
         _check_code(here, run)
-        return make(here, workspace, _undelivered(here, part, Delivery(store, here.candidates)))
+        return make_missing(here, workspace, _undelivered(here, part, Delivery(store, here.candidates)))
 
 
 def generate_here(params: Path, root: Path, part: Part, run: str | None, endpoint: str | None) -> None:

@@ -19,10 +19,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from flows.terminal import output
-from flows.versions.version_files import VersionFiles, open_version, read_pictures, read_released
+from flows.versions.version_files import VersionFiles, open_version, read_released, read_released_pictures
 from tasks.contracts import Image, Mask
 from tasks.files.atomic import write_atomic
-from tasks.release.diff import QUANTILES, Diff, Pair, Released, changed_keys, compare, draw_pairs
+from tasks.release.diff import COMPARED_QUANTILES, Diff, Pair, Released, changed_keys, compare_releases, draw_pairs
 from tasks.release.sheets import encode_sheet
 from tasks.seeds import choose
 
@@ -43,13 +43,13 @@ class _Side:
         return self.released.manifest.set_index("sample_id", drop=False).loc[list(chosen)]
 
     def pictures(self, chosen: Sequence[str]) -> dict[str, tuple[Image, Mask]]:
-        return read_pictures(self.files, self.rows(chosen))
+        return read_released_pictures(self.files, self.rows(chosen))
 
 
 def diff_here(before: str, after: str, repo: str, out: Path | None) -> None:
     """Show the difference. Raises DefectoryError where one of the two cannot be read."""
     old, new = (_open(name, repo) for name in (before, after))
-    found = compare(old.released, new.released)
+    found = compare_releases(old.released, new.released)
     settings = [side.files.settings for side in (old, new)]
     known = [each for each in settings if each is not None]
     show_diff(before, after, found, changed_keys(*known) if len(known) == 2 else None)
@@ -131,7 +131,7 @@ def _show_counts(title: str, counts: pd.DataFrame, names: Sequence[str]) -> None
 
 
 def _show_scores(scores: pd.DataFrame) -> None:
-    heads = ["median" if quantile == 0.5 else f"{quantile:.0%}" for quantile in QUANTILES]
+    heads = ["median" if quantile == 0.5 else f"{quantile:.0%}" for quantile in COMPARED_QUANTILES]
     columns = [f"{name} {head}" for name in ("before", "after") for head in heads]
     table = _table("scores: median and quantiles", "score", *columns)
     for score, group in scores.groupby("score", sort=False):

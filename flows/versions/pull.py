@@ -21,7 +21,7 @@ from tasks.contracts import DefectoryError
 from tasks.files.atomic import write_atomic
 from tasks.files.tables import encode_table
 from tasks.release.checksums import CHECKSUMS
-from tasks.release.manifest import PART, part_of
+from tasks.release.manifest import PART, part_of_manifest
 from tasks.store.addresses import check_address
 from tasks.store.s3 import Store
 from tasks.versions.locked import RELEASE, LockedOutput, outputs_of
@@ -98,7 +98,7 @@ def _check(tag: str, store: Store, output: LockedOutput, below: Sequence[str]) -
 
 def _write_part(store: Store, manifest: Expected, path: Path, categories: Iterable[str]) -> None:
     table = pq.read_table(pa.BufferReader(store.read(manifest.key)))
-    write_atomic(path, encode_table(part_of(table, categories)))
+    write_atomic(path, encode_table(part_of_manifest(table, categories)))
 
 
 def _remove_part(manifest: Path) -> None:

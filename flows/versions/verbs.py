@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from flows.line.lock import alone
-from flows.publish import publish, verify
+from flows.publish import publish, verify_release
 from flows.server.server import prefect_server
 from flows.terminal import output, size
 from flows.versions.pull import pull
@@ -40,7 +40,7 @@ def verify_here(params: Path, root: Path) -> None:
         if problems:
             said = f"{len(problems)} of {len(plans)} shards are not as they should be:"
             raise DefectoryError("\n  ".join([said, *problems]))
-        verify(workspace.release)
+        verify_release(workspace.release)
     output.print(f"{len(plans)} shards of candidates and the release are whole")
 
 

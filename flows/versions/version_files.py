@@ -61,7 +61,7 @@ def read_released(version: VersionFiles) -> Released:
     return Released(manifest, ledger, _read(version, "metrics.json", json.load))
 
 
-def read_pictures(version: VersionFiles, rows: pd.DataFrame) -> dict[str, tuple[Image, Mask]]:
+def read_released_pictures(version: VersionFiles, rows: pd.DataFrame) -> dict[str, tuple[Image, Mask]]:
     """Image and mask of each sample of `rows`, which are of the manifest, by its name."""
     found: dict[str, tuple[Image, Mask]] = {}
     for shard, group in rows.groupby("shard"):

@@ -27,7 +27,7 @@ from tasks.inputs.dataset import Inputs
 from tasks.params import CODE_VERSION, Params, fingerprint
 from tasks.store.s3 import MissingObjectError, Store
 
-PARAMS, DATA = "params.yaml", "data"
+KIT_PARAMS, KIT_DATA = "params.yaml", "data"
 """Of a workspace that `fetch_kit` makes."""
 _KIT, _OBJECTS, _DONE = "kit.json", "objects/", "done/"
 _PARTS_OF_KIT = ("inputs", "models")
@@ -66,10 +66,10 @@ def fetch_kit(store: Store, folder: Path) -> None:
     """
     kit = _read_kit(store)
     for name, sha256 in kit["files"].items():
-        target = folder / DATA / name
+        target = folder / KIT_DATA / name
         if not (target.is_file() and sha256_of(target) == sha256):
             _fetch(store, sha256, target)
-    write_atomic(folder / PARAMS, json.dumps(kit["params"], indent=1, sort_keys=True).encode())
+    write_atomic(folder / KIT_PARAMS, json.dumps(kit["params"], indent=1, sort_keys=True).encode())
 
 
 class Delivery:

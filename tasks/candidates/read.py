@@ -106,7 +106,7 @@ def read_rows(root: Path, plan: ShardPlan, sample_ids: Iterable[str]) -> pa.Tabl
     return _rows_of(root, plan.name, sample_ids)
 
 
-def read_pictures(root: Path, samples: pd.DataFrame) -> dict[str, dict[str, Any]]:
+def read_candidate_pictures(root: Path, samples: pd.DataFrame) -> dict[str, dict[str, Any]]:
     """The rows of `IMAGES_SCHEMA` of some samples, a table with `sample_id` and `shard`, by `sample_id`.
 
     Raises DefectoryError where a shard cannot be read.

@@ -2,7 +2,7 @@
 
 In: an arm's defective images. Out: the type of each test image. AnomalyDiffusion (AAAI 2024) fine-tunes a ResNet-34
 that was trained on ImageNet; here the network is EfficientNet-Lite0, whose ImageNet weights are a package. So figures
-are of `NETWORK` and not to be set beside published ones. The last state is kept.
+are of `CLASSIFIER_NETWORK` and not to be set beside published ones. The last state is kept.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tasks.params.detectors import EvaluateParams
 from tasks.progress import Report
 from tasks.seeds import derive, numpy_generator
 
-NETWORK = "efficientnet_lite0"
+CLASSIFIER_NETWORK = "efficientnet_lite0"
 _BATCH = 8
 
 

@@ -43,7 +43,7 @@ def fit(arm: Arm, params: EvaluateParams, seed: int, device: torch.device) -> Mo
         )
     regression = LogisticRegression(C=params.probe.regularisation, max_iter=_ROUNDS)
     pipeline = Pipeline([("scale", StandardScaler()), ("regression", regression)])
-    pipeline.fit(_rows(arm.defects, device), types, regression__sample_weight=balanced(arm.defects))
+    pipeline.fit(_rows(arm.defects, device), types, regression__sample_weight=type_weights(arm.defects))
     return Model(pipeline, device)
 
 
@@ -52,7 +52,7 @@ def predict(model: Model, examples: Sequence[Example]) -> list[str]:
     return [str(found) for found in model.pipeline.predict(_rows(examples, model.device))]
 
 
-def balanced(examples: Sequence[Example]) -> NDArray[np.float64]:
+def type_weights(examples: Sequence[Example]) -> NDArray[np.float64]:
     """Weights of mean 1: types weigh the same, and so do the origins of one type's examples."""
     kinds = [(example.defect_type, example.origin) for example in examples]
     counts = Counter(kinds)

@@ -67,7 +67,7 @@ class FeatureCache:
 _CACHE = FeatureCache()
 
 
-def cells_of(image: Image, device: torch.device = HOST) -> Cells:
+def feature_cells(image: Image, device: torch.device = HOST) -> Cells:
     """Cells (rows, columns, 152) of one image, which depend on nothing else; 8 pixels of the enlarged image a side.
 
     Raises DefectoryError for an image that is not square or whose side is no multiple of 32.
@@ -109,7 +109,7 @@ def coverage(mask: Mask) -> NDArray[np.float64]:
 
 def pooled(image: Image, mask: Mask | None = None, device: torch.device = HOST) -> NDArray[np.float32]:
     """(152,): the mean cell, weighted by how much of it the mask covers; of the whole image without a mask."""
-    cells = cells_of(image, device).reshape(-1, CHANNELS)
+    cells = feature_cells(image, device).reshape(-1, CHANNELS)
     weights = None if mask is None or not mask.any() else coverage(mask).ravel()
     return np.asarray(np.average(cells, axis=0, weights=weights), dtype=np.float32)
 

@@ -19,7 +19,7 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler
 
 from tasks.contracts import DefectoryError, Image
-from tasks.detectors.features import CHANNELS, cells_of, grid_of, neighbourhoods, to_map
+from tasks.detectors.features import CHANNELS, feature_cells, grid_of, neighbourhoods, to_map
 from tasks.detectors.protocol import Arm, Scored
 from tasks.networks.device import HOST
 from tasks.params.detectors import EvaluateParams
@@ -34,13 +34,13 @@ _CORESET = 4_000
 _NEIGHBOURS = 5
 """Training images that the distance of a whole image is the mean of (DTE)."""
 
-Rows = NDArray[np.float32]
+FeatureTable = NDArray[np.float32]
 """(rows, features)."""
 
 
 @dataclass(frozen=True)
 class MemoryBank:
-    cells: Rows
+    cells: FeatureTable
     """(cells, 152)."""
     device: torch.device = HOST
     """Where features are computed."""
@@ -58,7 +58,9 @@ def fit(arm: Arm, params: EvaluateParams, seed: int, device: torch.device, repor
     return MemoryBank(cells, device)
 
 
-def _candidates(arm: Arm, generator: np.random.Generator, device: torch.device, report: Report) -> Iterator[Rows]:
+def _candidates(
+    arm: Arm, generator: np.random.Generator, device: torch.device, report: Report
+) -> Iterator[FeatureTable]:
     share = max(1, _CANDIDATES // len(arm.normals))
     for number, example in enumerate(arm.normals):
         cells = _rows(example.image, device)
@@ -66,12 +68,12 @@ def _candidates(arm: Arm, generator: np.random.Generator, device: torch.device, 
         report(f"memory bank of {arm.name}", number + 1, len(arm.normals))
 
 
-def _rows(image: Image, device: torch.device) -> Rows:
-    return neighbourhoods(cells_of(image, device)).reshape(-1, CHANNELS)
+def _rows(image: Image, device: torch.device) -> FeatureTable:
+    return neighbourhoods(feature_cells(image, device)).reshape(-1, CHANNELS)
 
 
 def greedy_coreset(
-    rows: Rows, count: int, generator: np.random.Generator
+    rows: FeatureTable, count: int, generator: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """The indices of `count` of the rows, spread out, and after each choice the largest distance to the nearest chosen.
 
@@ -105,7 +107,7 @@ def _distances(model: MemoryBank, image: Image) -> NDArray[np.float32]:
     return np.linalg.norm(rows - nearest, axis=1).reshape(grid_of(len(image)), -1)
 
 
-def dte_np(training: Rows, rows: Rows) -> NDArray[np.float64]:
+def dte_np(training: FeatureTable, rows: FeatureTable) -> NDArray[np.float64]:
     """How anomalous rows (m, d) are beside training rows (n, d): (m,), at least 0.
 
     With r^2 the mean squared distance to the 5 nearest training rows, the score is r^2 / d, the mode of the posterior

@@ -17,7 +17,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from tasks.contracts import DefectoryError, Image, Mask
-from tasks.detectors.features import CHANNELS, Cells, cells_of, coverage, grid_of, neighbourhoods, to_map
+from tasks.detectors.features import CHANNELS, Cells, coverage, feature_cells, grid_of, neighbourhoods, to_map
 from tasks.detectors.protocol import Arm, Example, Scored
 from tasks.networks.device import HOST
 from tasks.params.detectors import EvaluateParams
@@ -59,7 +59,7 @@ def fit(arm: Arm, params: EvaluateParams, seed: int, device: torch.device, repor
     origins = sorted({defect.origin for defect in arm.defects})
     groups = [_groups(example, found, origins) for example, found in zip(examples, labels, strict=True)]
     most = [params.probe.normal_cells, *[-(-params.probe.defect_cells // len(origins))] * len(origins)]
-    chosen = draw(groups, most, numpy_generator(derive(seed, "probe")))
+    chosen = draw_cells(groups, most, numpy_generator(derive(seed, "probe")))
     rows, members = [], []
     for number, (example, group, taken) in enumerate(zip(examples, groups, chosen, strict=True)):
         if taken.any():
@@ -88,7 +88,7 @@ def check_masks(arm: Arm) -> None:
 
 def described(image: Image, device: torch.device = HOST) -> Cells:
     """(rows, columns, 304): each cell's features and the means of its neighbourhood."""
-    cells = cells_of(image, device)
+    cells = feature_cells(image, device)
     return np.concatenate([cells, neighbourhoods(cells)], axis=-1)
 
 
@@ -116,7 +116,7 @@ def _groups(example: Example, labels: Labels, origins: Sequence[str]) -> Labels:
     return np.select([labels == _NORMAL, labels == _DEFECT], [0, of_defect], -1).astype(np.int8)
 
 
-def draw(groups: Sequence[Labels], most: Sequence[int], generator: np.random.Generator) -> list[Chosen]:
+def draw_cells(groups: Sequence[Labels], most: Sequence[int], generator: np.random.Generator) -> list[Chosen]:
     """Which cells are trained on: of each group so many at most, drawn at random over all images."""
     flat = np.concatenate([group.ravel() for group in groups])
     chosen = np.zeros(len(flat), dtype=bool)
@@ -131,12 +131,12 @@ def _trained(rows: NDArray[np.float32], groups: Labels, regularisation: float) -
     """Direction and offset of a `LinearProbe`."""
     scaler = StandardScaler().fit(rows)
     regression = LogisticRegression(C=regularisation, max_iter=_ROUNDS)
-    regression.fit(scaler.transform(rows), groups > 0, sample_weight=balanced(groups))
+    regression.fit(scaler.transform(rows), groups > 0, sample_weight=cell_weights(groups))
     direction = regression.coef_[0].astype(np.float64) / scaler.scale_
     return direction, float(regression.intercept_[0] - direction @ scaler.mean_)
 
 
-def balanced(groups: Labels) -> NDArray[np.float64]:
+def cell_weights(groups: Labels) -> NDArray[np.float64]:
     """Weights of mean 1: normal cells (0) together weigh half, the groups of defects (from 1) share the other half."""
     counts = np.bincount(groups)
     present = np.count_nonzero(counts[1:])

@@ -26,7 +26,7 @@ from tasks.networks.lpips import shared_lpips
 from tasks.params import Params, fingerprint
 from tasks.progress import Progress, Report
 from tasks.seeds import derive, numpy_generator, torch_generator
-from tasks.training.loop import Trainer, train
+from tasks.training.loop import Trainer, run_training
 
 _LATENT_NOISE = 0.03
 """Standard deviation, in those of the latents: the decoder learns to stand what a denoiser leaves over."""
@@ -130,7 +130,7 @@ def train_codec(
 ) -> list[float]:
     """Train in place; returns the losses, one a step."""
     trainer = CodecTrainer(codec, batches, recipe, generator)
-    losses = train(trainer, progress=progress)
+    losses = run_training(trainer, progress=progress)
     trainer.finish()
     return losses
 

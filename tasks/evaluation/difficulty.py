@@ -36,7 +36,7 @@ _FEWEST = 5
 _CLEARLY = 2 / 3
 """The share of pairs in which one kind of defect must score higher to be called easier."""
 
-Scores = NDArray[np.float64]
+ImageScores = NDArray[np.float64]
 """(n,), of images."""
 
 
@@ -106,7 +106,7 @@ def difficulties_of(
             validity_of(arm.defects),
             len(fair),
             auroc(normal, synthetic) if len(fair) >= _FEWEST else None,
-            compare(synthetic, real, normal) if len(fair) >= _FEWEST and len(real) else None,
+            match_of(synthetic, real, normal) if len(fair) >= _FEWEST and len(real) else None,
         )
 
 
@@ -122,12 +122,12 @@ def hold_out(normals: Sequence[Example]) -> tuple[tuple[Example, ...], tuple[Exa
     )
 
 
-def _scores(bank: memory_bank.MemoryBank, examples: Sequence[Example]) -> Scores:
+def _scores(bank: memory_bank.MemoryBank, examples: Sequence[Example]) -> ImageScores:
     scores = [memory_bank.score(bank, [example.image]).image_scores[0] for example in examples]
     return np.array(scores, dtype=np.float64)
 
 
-def compare(synthetic: Scores, real: Scores, normal: Scores) -> Match:
+def match_of(synthetic: ImageScores, real: ImageScores, normal: ImageScores) -> Match:
     test = ks_2samp(synthetic, real)
     return Match(
         auroc(normal, real),

@@ -28,7 +28,7 @@ from tasks.evaluation.metrics.arm_figures import Figures, figures_of
 from tasks.evaluation.metrics.available import available
 from tasks.evaluation.scoring import score_arm
 from tasks.evaluation.type_accuracy import TypeAccuracy, accuracies_of
-from tasks.evaluation.verdict import Verdict, judge
+from tasks.evaluation.verdict import DetectorVerdict, judge_arms
 from tasks.params.detectors import DetectorParams, EvaluateParams
 from tasks.progress import Report
 
@@ -56,13 +56,13 @@ class Evaluation:
     likenesses: tuple[Likeness, ...]
     figures: tuple[Figures, ...]
     accuracies: tuple[TypeAccuracy, ...]
-    verdicts: tuple[Verdict, ...]
+    verdicts: tuple[DetectorVerdict, ...]
     """One a detector."""
     maps: dict[str, PIL.Image.Image]
     """By detector, what it sees in some test photographs."""
 
 
-def evaluate(
+def evaluate_category(
     category: str,
     photographs: Photographs,
     synthetic: Sequence[SyntheticSet],
@@ -84,7 +84,7 @@ def evaluate(
     results = {
         name: list(_results(arms, (name, module), test, params, folder, device, report)) for name, module in trained
     }
-    verdicts = [judge([result.figures for result in found], reasons) for found in results.values()]
+    verdicts = [judge_arms([result.figures for result in found], reasons) for found in results.values()]
     made = [arm for arm in arms if arm.role in ("ours", "single", "baseline")]
     return Evaluation(
         category,

@@ -21,7 +21,7 @@ from tasks.inputs.normalise import fit_image, fit_mask
 from tasks.masks.pseudo_store import PSEUDO_MASKS, read_references
 from tasks.seeds import choose
 
-RELEASE = "release"
+RELEASE_ORIGIN = "release"
 """The origin of examples from a release."""
 
 
@@ -69,7 +69,7 @@ def released(folder: Path, category: str, size: int, limit: int) -> tuple[Exampl
     chosen = {sample_id: rows[sample_id] for sample_id in sorted(choose(rows, limit))}
     pictures = dict(_pictures(folder, chosen))
     return tuple(
-        synthetic(sample_id, *pictures[sample_id], row["defect_type"], RELEASE, size)
+        synthetic(sample_id, *pictures[sample_id], row["defect_type"], RELEASE_ORIGIN, size)
         for sample_id, row in chosen.items()
     )
 

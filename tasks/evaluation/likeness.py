@@ -13,10 +13,10 @@ import numpy as np
 import torch
 
 from tasks.detectors.protocol import Arm, Example
-from tasks.quality.distribution import Features, features_of, kid_name, kid_of
+from tasks.quality.distribution import Features, kid_name, kid_of, network_features
 from tasks.quality.ic_lpips import PROTOCOLS, ic_lpips
 
-NETWORK = "efficientnet_lite0"
+LIKENESS_NETWORK = "efficientnet_lite0"
 PROTOCOL = "dfmgan"
 """Of IC-LPIPS, with AlexNet: a twentieth of VGG-16's time."""
 _FEWEST = 4
@@ -34,7 +34,7 @@ class Likeness:
     @property
     def names(self) -> tuple[str, str]:
         """What the two figures are to be called."""
-        return kid_name(NETWORK), f"ic_lpips_{PROTOCOLS[PROTOCOL].network}_{PROTOCOL}"
+        return kid_name(LIKENESS_NETWORK), f"ic_lpips_{PROTOCOLS[PROTOCOL].network}_{PROTOCOL}"
 
 
 def likenesses_of(arms: Sequence[Arm], real: Sequence[Example], device: torch.device) -> Iterator[Likeness]:
@@ -50,7 +50,7 @@ def likenesses_of(arms: Sequence[Arm], real: Sequence[Example], device: torch.de
 
 
 def _features(examples: Sequence[Example], device: torch.device) -> Features:
-    return features_of([example.image for example in examples], NETWORK, device)
+    return network_features([example.image for example in examples], LIKENESS_NETWORK, device)
 
 
 def _diversity(synthetic: Sequence[Example], real: Sequence[Example], device: torch.device) -> float | None:

@@ -18,7 +18,7 @@ from tasks.files.atomic import write_atomic
 from tasks.params.detectors import EvaluateParams
 from tasks.release.sheets import encode_sheet
 
-REPORT, FIGURES = "report.md", "figures.json"
+EVALUATION_REPORT, EVALUATION_FIGURES = "report.md", "figures.json"
 
 
 def write_outcome(
@@ -36,10 +36,10 @@ def write_outcome(
             name = f"maps-{evaluation.category}-{detector}.png"
             write_atomic(folder / name, encode_sheet(sheet))
             sections.append(f"![What the {detector} sees in test photographs]({name})\n")
-    write_atomic(folder / REPORT, "\n".join(sections).encode())
+    write_atomic(folder / EVALUATION_REPORT, "\n".join(sections).encode())
     categories = {evaluation.category: _plain(evaluation) for evaluation in evaluations}
     content = {"made_by": made_by, "categories": categories}
-    write_atomic(folder / FIGURES, (json.dumps(content, indent=1, sort_keys=True) + "\n").encode())
+    write_atomic(folder / EVALUATION_FIGURES, (json.dumps(content, indent=1, sort_keys=True) + "\n").encode())
 
 
 def _plain(evaluation: Evaluation) -> dict[str, Any]:

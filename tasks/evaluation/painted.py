@@ -22,7 +22,7 @@ from tasks.params import Params
 from tasks.plan import plan_samples
 from tasks.progress import Report
 from tasks.quality.scores import Scorer, Scores
-from tasks.quality.select import select
+from tasks.quality.select import row_verdicts
 from tasks.release.manifest import ACCEPTED
 from tasks.synthesis.fitted import fit_systems
 
@@ -71,7 +71,7 @@ def verdicts_of(places: Sequence[Place], scores: Sequence[Scores], params: Param
         {**asdict(place.spec), **score.values, "descriptor": score.descriptor}
         for place, score in zip(places, scores, strict=True)
     ]
-    return select(pd.DataFrame(rows), params.select)
+    return row_verdicts(pd.DataFrame(rows), params.select)
 
 
 def _accepted(

@@ -9,8 +9,8 @@ import torch
 
 from tasks.contracts import TRAIN
 from tasks.detectors.protocol import SyntheticSet
-from tasks.evaluation.evaluate import evaluate as evaluate_category
-from tasks.evaluation.examples import RELEASE, photographs_of, released
+from tasks.evaluation.evaluate import evaluate_category
+from tasks.evaluation.examples import RELEASE_ORIGIN, photographs_of, released
 from tasks.evaluation.leaks import refuse_leaks
 from tasks.evaluation.outcome import write_outcome
 from tasks.evaluation.painted import BASELINES, only, painted_by
@@ -42,7 +42,7 @@ def run_arms(params: Params, workspace: Workspace, device: torch.device, report:
             category,
             photographs_of(inputs, category, models, size),
             [
-                SyntheticSet(RELEASE, "ours", ours[category]),
+                SyntheticSet(RELEASE_ORIGIN, "ours", ours[category]),
                 *(SyntheticSet(name, "baseline", made.get(category, ())) for name, made in baselines.items()),
             ],
             suspected,

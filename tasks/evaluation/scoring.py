@@ -21,7 +21,7 @@ from tasks.params import fingerprint
 from tasks.params.detectors import EvaluateParams
 from tasks.progress import Report
 
-CODE_VERSION = 1
+SCORING_VERSION = 1
 """Raised whenever a detector's code changes what it scores."""
 
 
@@ -67,7 +67,7 @@ def _key(arm: Arm, test: TestSet, detector: str, params: EvaluateParams, seed: i
     block = getattr(params, detector, None)
     blocks = [block.model_dump(mode="json", exclude={"arms"}) if block else None, params.image_size]
     images = [_digest(examples) for examples in (arm.normals, arm.defects, test.examples)]
-    return fingerprint(CODE_VERSION, detector, blocks, seed, images)
+    return fingerprint(SCORING_VERSION, detector, blocks, seed, images)
 
 
 def _digest(examples: Iterable[Example]) -> str:

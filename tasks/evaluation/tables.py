@@ -13,7 +13,7 @@ from tasks.evaluation.metrics.arm_figures import Figures
 from tasks.evaluation.metrics.available import IMAGE_METRICS, PIXEL_METRICS
 from tasks.evaluation.metrics.intervals import Interval
 from tasks.evaluation.type_accuracy import TypeAccuracy
-from tasks.evaluation.verdict import Verdict
+from tasks.evaluation.verdict import DetectorVerdict
 from tasks.params.detectors import EvaluateParams
 
 NAMES = {
@@ -77,7 +77,7 @@ def _confounds(found: Sequence[Confound]) -> Iterator[str]:
         yield f"- {first} and {second} can be told apart without looking at the masks, by (AUROC) {statistics}"
 
 
-def _detector(verdict: Verdict, figures: Sequence[Figures]) -> Iterator[str]:
+def _detector(verdict: DetectorVerdict, figures: Sequence[Figures]) -> Iterator[str]:
     metrics = [name for name in (*IMAGE_METRICS, *PIXEL_METRICS) if name in figures[0].points]
     headline = verdict.metric
     others = [name for name in metrics if name != headline]

@@ -57,7 +57,7 @@ def _accuracy(
         macro = f1_score(true, found, average="macro", labels=labels, zero_division=0.0)
         rows.append((accuracy_score(true, found), balanced_accuracy_score(true, found), macro))
     accuracy, balanced, macro_f1 = np.array(rows, dtype=np.float64).T
-    return TypeAccuracy(arm.name, tier, classifier.NETWORK, accuracy, balanced, macro_f1)
+    return TypeAccuracy(arm.name, tier, classifier.CLASSIFIER_NETWORK, accuracy, balanced, macro_f1)
 
 
 def _predicted(

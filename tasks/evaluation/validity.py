@@ -16,7 +16,7 @@ from tasks.contracts import Image
 from tasks.detectors.protocol import Example
 from tasks.networks.lpips import shared_lpips
 from tasks.params import SelectParams
-from tasks.quality.descriptor import describe
+from tasks.quality.descriptor import descriptors_of
 from tasks.quality.nearest import nearest_accepted
 
 
@@ -49,5 +49,5 @@ def validity_of(defects: Sequence[Example]) -> Validity:
 def _descriptor(image: Image) -> NDArray[np.float16]:
     """(256,); each image by itself, so that its bits do not depend on companions."""
     levels = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 127.5 - 1
-    found: NDArray[np.float16] = describe(shared_lpips("alexnet"), levels)[0].numpy()
+    found: NDArray[np.float16] = descriptors_of(shared_lpips("alexnet"), levels)[0].numpy()
     return found

@@ -38,7 +38,7 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class DetectorVerdict:
     detector: str
     metric: str
     winner: str
@@ -50,7 +50,7 @@ class Verdict:
     sentences: tuple[str, ...]
 
 
-def judge(figures: Sequence[Figures], forbidden: Sequence[str] = ()) -> Verdict | None:
+def judge_arms(figures: Sequence[Figures], forbidden: Sequence[str] = ()) -> DetectorVerdict | None:
     """The verdict of one detector on one category; None where there is no figure to judge by.
 
     `forbidden` are the reasons why no winner may be called: train and test images that differ by something other than
@@ -69,7 +69,7 @@ def judge(figures: Sequence[Figures], forbidden: Sequence[str] = ()) -> Verdict 
         each.arm: "not judged" if forbidden else _grade(each, figures, comparisons) for each in ours
     }
     sentences = (*_who_wins(rivals, winner, metric, forbidden), *_control(figures, metric), *_floor(ours, figures))
-    return Verdict(figures[0].detector, metric, winner, grades, comparisons, sentences)
+    return DetectorVerdict(figures[0].detector, metric, winner, grades, comparisons, sentences)
 
 
 def _compare(arm: Figures, other: Figures, metric: str) -> Comparison:

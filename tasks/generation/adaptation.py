@@ -22,7 +22,7 @@ from tasks.networks.device import HOST
 from tasks.params import AdaptParams
 
 
-def adapt(codec: Codec, latents: Tensor, cleans: Tensor, masks: Tensor, params: AdaptParams) -> Tensor:
+def adapt_decoder(codec: Codec, latents: Tensor, cleans: Tensor, masks: Tensor, params: AdaptParams) -> Tensor:
     """Images D'(z), float32 (n, 3, height, width) in about [-1, 1], by the variant that params name.
 
     `latents` (n, channels, h, w); `cleans` (n, 3, height, width) in [-1, 1]; `masks` (n, 1, height, width) of 0
@@ -90,7 +90,7 @@ def adapt_closed_form(codec: Codec, latents: Tensor, cleans: Tensor, masks: Tens
     residual = (codec.to_last(cleans) - plain)[0] * (1 - inside)
     weights = inside + params.outside_weight * (1 - inside)
     correction, outside = torch.zeros_like(residual), (inside[0] == 0).cpu()
-    for rows, columns, hat in windows(height, width, params.window // factor, latents.device):
+    for rows, columns, hat in overlapping_windows(height, width, params.window // factor, latents.device):
         if outside[rows, columns].any():  # asked on the host, so that no window waits for the one before
             inputs = patches[:, rows, columns].flatten(1).T
             weight = (weights[0, rows, columns] * hat).reshape(-1, 1)
@@ -99,7 +99,9 @@ def adapt_closed_form(codec: Codec, latents: Tensor, cleans: Tensor, masks: Tens
     return codec.from_last(plain + correction)
 
 
-def windows(height: int, width: int, pitch: int, device: torch.device = HOST) -> Iterator[tuple[slice, slice, Tensor]]:
+def overlapping_windows(
+    height: int, width: int, pitch: int, device: torch.device = HOST
+) -> Iterator[tuple[slice, slice, Tensor]]:
     """Rows, columns and weights of windows with centres `pitch` apart; the weights of all add up to 1 everywhere."""
     for top in range(0, height + pitch, pitch):
         for left in range(0, width + pitch, pitch):

@@ -56,7 +56,7 @@ class Finished:
 
 
 @dataclass(frozen=True)
-class Scored:
+class ScoredPlaces:
     places: tuple[Place, ...]
     finished: Finished
     scores: tuple[Scores, ...]
@@ -94,18 +94,18 @@ def adapt(line: Line, places: Sequence[Place], painted: Sequence[PaintedViews]) 
     return Finished(tuple(images), tuple(prompts[number] for number in range(len(places))))
 
 
-def score(line: Line, places: Sequence[Place], finished: Finished) -> Scored:
+def score(line: Line, places: Sequence[Place], finished: Finished) -> ScoredPlaces:
     cleans, shapes = [place.clean.image for place in places], [place.mask for place in places]
     scores = line.scorer.score(finished.images, cleans, shapes, line.params.adapt.feather)
-    return Scored(tuple(places), finished, tuple(scores))
+    return ScoredPlaces(tuple(places), finished, tuple(scores))
 
 
-def make(line: Line, places: Sequence[Place]) -> Scored:
+def make(line: Line, places: Sequence[Place]) -> ScoredPlaces:
     """From masks to scores at once."""
     return score(line, places, adapt(line, places, paint(line, places)))
 
 
-def candidates(line: Line, scored: Scored, seconds: float) -> list[Candidate]:
+def candidates(line: Line, scored: ScoredPlaces, seconds: float) -> list[Candidate]:
     """What is kept of each sample; `seconds` are those of the networks, an image."""
     rows = zip(scored.places, scored.finished.images, scored.finished.prompts, scored.scores, strict=True)
     return [
@@ -139,5 +139,5 @@ class DrawnShard:
 class ScoredShard:
     plan: ShardPlan
     drawn: Drawn
-    scored: Scored | None
+    scored: ScoredPlaces | None
     """None where no sample has a mask."""

@@ -19,7 +19,7 @@ from torch import Tensor
 from tasks.contracts import Image, Place
 from tasks.diffusion.codec import Codec
 from tasks.diffusion.latents import mask_tensor, to_images, to_tensor
-from tasks.generation.adaptation import adapt
+from tasks.generation.adaptation import adapt_decoder
 from tasks.generation.real_patches import PatchLibraries, PatchLibrary, library_of, restore
 from tasks.inputs.dataset import Inputs
 from tasks.params import AdaptParams, Params
@@ -112,7 +112,7 @@ def decode(painted: Painted, places: Sequence[Place], params: AdaptParams) -> Te
     device = painted.latents.device
     originals = to_tensor([place.clean.image for place in places], device)
     masks = mask_tensor([place.mask for place in places], device)
-    return adapt(painted.codec, painted.latents, originals, masks, params)
+    return adapt_decoder(painted.codec, painted.latents, originals, masks, params)
 
 
 def paste_all(images: Tensor, places: Sequence[Place], feather: int) -> list[Image]:

@@ -31,7 +31,7 @@ from tasks.masks.pseudo_store import PSEUDO_MASKS, read_references
 from tasks.quality.change import distance_to, within
 from tasks.seeds import choose, derive, torch_generator
 
-SIDE = 7
+PATCH_SIDE = 7
 """Pixels of a patch: about a cell of the codec, below which its decoder blurs."""
 _AROUND = 4
 """Pixels around a defect whose patches are kept too, so that its edge has a surface to end on."""
@@ -132,7 +132,7 @@ def _vote(image: Tensor, patches: Tensor, inside: Tensor) -> Tensor:
     def spread(values: Tensor) -> Tensor:
         everywhere = patches.new_zeros(len(inside), patches.shape[1])
         everywhere[inside] = values
-        folded: Tensor = functional.fold(everywhere.T[None], image.shape[1:], SIDE, padding=SIDE // 2)[0]
+        folded: Tensor = functional.fold(everywhere.T[None], image.shape[1:], PATCH_SIDE, padding=PATCH_SIDE // 2)[0]
         return folded
 
     weight = _centrality().to(patches.device).expand_as(patches)
@@ -142,12 +142,12 @@ def _vote(image: Tensor, patches: Tensor, inside: Tensor) -> Tensor:
 
 def _patches(images: Tensor) -> Tensor:
     """(n, 3, height, width) to the patch around each pixel, (n, height * width, 3 * SIDE * SIDE)."""
-    return functional.unfold(images, SIDE, padding=SIDE // 2).transpose(1, 2)
+    return functional.unfold(images, PATCH_SIDE, padding=PATCH_SIDE // 2).transpose(1, 2)
 
 
 def _mean(patches: Tensor) -> Tensor:
     """Each patch's mean colour, (n, 3 * SIDE * SIDE)."""
-    return patches.unflatten(1, (3, -1)).mean(2, keepdim=True).expand(-1, -1, SIDE * SIDE).flatten(1)
+    return patches.unflatten(1, (3, -1)).mean(2, keepdim=True).expand(-1, -1, PATCH_SIDE * PATCH_SIDE).flatten(1)
 
 
 def _nearest(wanted: Tensor, offered: Tensor) -> Tensor:
@@ -158,7 +158,7 @@ def _nearest(wanted: Tensor, offered: Tensor) -> Tensor:
 
 def _centrality() -> Tensor:
     """A Gaussian of one pixel's width around a patch's centre, (3 * SIDE * SIDE,)."""
-    steps = torch.arange(SIDE) - SIDE // 2
+    steps = torch.arange(PATCH_SIDE) - PATCH_SIDE // 2
     weight = torch.exp(-(steps[:, None] ** 2 + steps[None] ** 2) / 2)
     return weight.flatten().repeat(3)
 

@@ -17,7 +17,7 @@ from tasks.contracts import TEST, TRAIN, Image, InputImage, Mask, SkippedInput
 from tasks.files.folders import begin, swap_in
 from tasks.files.pictures import decode_image
 from tasks.inputs.checks import check_inputs
-from tasks.inputs.dataset import REPORT, PackedImage, pack_image, write_category, write_json, write_splits
+from tasks.inputs.dataset import INPUTS_REPORT, PackedImage, pack_image, write_category, write_json, write_splits
 from tasks.inputs.foreground import find_foreground, learn_foreground
 from tasks.inputs.listing import source_name
 from tasks.inputs.opening import OpenedImage, open_listings
@@ -29,7 +29,7 @@ from tasks.progress import Progress
 _LEARNED_FROM = 32
 """Clean images a category's foreground is learned from, evenly spaced."""
 
-Counts = dict[str, dict[str, dict[str, int]]]
+SplitCounts = dict[str, dict[str, dict[str, int]]]
 FindForeground = Callable[[Image], Mask]
 
 
@@ -39,7 +39,7 @@ class InputsReport:
 
     skipped: tuple[SkippedInput, ...]
     warnings: tuple[str, ...]
-    counts: Counts
+    counts: SplitCounts
     """By category and defect type: `images`, `groups`, `masks`, `train` and `test`."""
     sha256: str
     """Of the split manifest."""
@@ -71,7 +71,7 @@ def build_inputs(params: Params, root: Path, out: Path, progress: Progress | Non
     building = begin(out)
     sha256 = _write(placed, params, building, lambda done: tell(total - len(placed) + done, total))
     report = InputsReport(opened.skipped, tuple(warnings), _counts(placed), sha256)
-    write_json(building / REPORT, asdict(report))
+    write_json(building / INPUTS_REPORT, asdict(report))
     swap_in(building, out)
     return report
 
@@ -139,11 +139,11 @@ def _pack(placed: _Placed, find: FindForeground) -> PackedImage:
     return pack_image(finished, opened.image)
 
 
-def _counts(placed: Sequence[_Placed]) -> Counts:
+def _counts(placed: Sequence[_Placed]) -> SplitCounts:
     labels: dict[tuple[str, str], list[_Placed]] = defaultdict(list)
     for each in placed:
         labels[each.opened.listed.label].append(each)
-    counts: Counts = defaultdict(dict)
+    counts: SplitCounts = defaultdict(dict)
     for (category, defect_type), members in sorted(labels.items()):
         counts[category][defect_type] = {
             "images": len(members),

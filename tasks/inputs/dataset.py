@@ -24,7 +24,7 @@ from tasks.files.pictures import encode_mask
 from tasks.files.tables import IMAGE_ROWS, encode_table
 from tasks.inputs.lazy import PICTURES, Encoded, Kept, Pictures, ReadImage
 
-SPLITS, REPORT = "splits.json", "report.json"
+SPLITS, INPUTS_REPORT = "splits.json", "report.json"
 
 _TEXTS = ("image_id", "category", "defect_type", "split", "group", "sha256", "path", "source", "license")
 _KNOWN, _PIXELS = ("group", "split", "sha256"), "pixels_sha256"
@@ -132,7 +132,7 @@ def read_inputs(folder: Path) -> Inputs:
         raise DefectoryError(
             f"{folder}: images and {SPLITS} do not belong together; remove the folder and run inputs again"
         )
-    skipped = tuple(SkippedInput(**skip) for skip in _read_json(folder / REPORT)["skipped"])
+    skipped = tuple(SkippedInput(**skip) for skip in _read_json(folder / INPUTS_REPORT)["skipped"])
     return Inputs(images, skipped, sha256)
 
 

@@ -51,7 +51,7 @@ class ForegroundModel:
     """Object in every photograph; None where objects lie differently. It keeps dark texture at the rim inside."""
 
 
-WHOLE = ForegroundModel(level=None)
+WHOLE_IMAGE = ForegroundModel(level=None)
 
 
 def learn_foreground(cleans: Sequence[Image], kind: Literal["otsu", "whole"]) -> ForegroundModel:
@@ -61,12 +61,12 @@ def learn_foreground(cleans: Sequence[Image], kind: Literal["otsu", "whole"]) ->
     in which texture is averaged out and background and object remain.
     """
     if kind == "whole":
-        return WHOLE
+        return WHOLE_IMAGE
     greys = [_grey(clean) for clean in cleans]
     brighter = bool(np.median([_is_brighter(grey) for grey in greys]) > 0.5)
     relative = [scaled for scaled in (_relative(grey, brighter) for grey in greys) if scaled is not None]
     if len(relative) * 2 < len(greys):
-        return WHOLE
+        return WHOLE_IMAGE
     average = np.mean(relative, axis=0)
     level = float(np.clip(threshold_otsu(average), *_LEVELS))
     return ForegroundModel(level, brighter, _common_outline(average, relative, level))

@@ -43,7 +43,7 @@ _RIDGE = 1e-3
 _SMOOTHING = 1 / 128
 """Of the side: the standard deviation by which the score is smoothed."""
 
-Cells = NDArray[np.float32]
+CellFeatures = NDArray[np.float32]
 """(cells, channels), or (images, rows, columns, channels)."""
 
 
@@ -62,7 +62,7 @@ def learn_cells(cleans: Sequence[Image], device: torch.device = HOST) -> CellCla
 
     Deterministic. Raises DefectoryError where the network's weights are missing.
     """
-    cells = np.stack([features_of(clean, device) for clean in cleans])
+    cells = np.stack([cell_features(clean, device) for clean in cleans])
     mean, scale = cells.mean(axis=(0, 1, 2)), cells.std(axis=(0, 1, 2)) + 1e-6
     scaled = (cells - mean) / scale
     background = background_cells(clusters_of(scaled))
@@ -77,18 +77,18 @@ def find_by_cells(image: Image, model: CellClassifier | None) -> Mask:
     """The object's mask in one photograph (size, size, 3): without holes, all True where it cannot be told."""
     if model is None:
         return np.ones(image.shape[:2], dtype=bool)
-    score = features_of(image, model.device) @ model.direction - model.threshold
+    score = cell_features(image, model.device) @ model.direction - model.threshold
     fine = resize(score, image.shape[:2], order=1, mode="edge")
     return or_whole(solid(ndimage.gaussian_filter(fine, len(image) * _SMOOTHING) <= 0))
 
 
-def features_of(image: Image, device: torch.device = HOST) -> Cells:
+def cell_features(image: Image, device: torch.device = HOST) -> CellFeatures:
     """Cells (80, 80, 24) of one photograph."""
     (cells,) = block_outputs(image, _SIDE, (_BLOCK,), device)
     return np.ascontiguousarray(cells[0].permute(1, 2, 0).to(HOST).numpy())
 
 
-def clusters_of(cells: Cells) -> NDArray[np.int32]:
+def clusters_of(cells: CellFeatures) -> NDArray[np.int32]:
     """The K-means cluster of every cell of (images, rows, columns, channels)."""
     flat = cells.reshape(-1, cells.shape[-1])
     generator = numpy_generator(derive(0, "foreground"))
@@ -117,7 +117,7 @@ def _shares(clusters: NDArray[np.int32]) -> NDArray[np.float64]:
     return np.bincount(clusters.ravel(), minlength=_CLUSTERS) / clusters.size
 
 
-def linear_discriminant(objects: Cells, background: Cells) -> tuple[NDArray[np.float64], float]:
+def linear_discriminant(objects: CellFeatures, background: CellFeatures) -> tuple[NDArray[np.float64], float]:
     """Fisher's direction S^-1 (m1 - m0) with S the mean covariance within the classes, and the score half-way."""
     means = [each.mean(axis=0, dtype=np.float64) for each in (objects, background)]
     spread = [len(each) * np.cov(each, rowvar=False, bias=True) for each in (objects, background)]

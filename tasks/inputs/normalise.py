@@ -40,7 +40,7 @@ class UnusableInput(DefectoryError):
     """One file cannot be used; the text is the reason that ends up beside its name. Never fatal for the others."""
 
 
-def decode_image(path: Path, max_pixels: int) -> Image:
+def read_photograph(path: Path, max_pixels: int) -> Image:
     """The photograph at its own size, (height, width, 3) RGB, upright by its EXIF tag.
 
     16-bit grey is divided by 257 (65535 becomes 255), transparency is laid over black, palettes and CMYK are
@@ -49,14 +49,14 @@ def decode_image(path: Path, max_pixels: int) -> Image:
     return _to_rgb(_open(path, max_pixels))
 
 
-def decode_mask(path: Path, max_pixels: int, threshold: int, shape: tuple[int, int]) -> Mask:
+def read_mask(path: Path, max_pixels: int, threshold: int, shape: tuple[int, int]) -> Mask:
     """The mask at its own size: True where any colour channel is above `threshold` (of 255).
 
-    `shape` is (height, width) of its photograph. Raises UnusableInput, as `decode_image` does, and for a mask of
+    `shape` is (height, width) of its photograph. Raises UnusableInput, as `read_photograph` does, and for a mask of
     another size or one that is empty.
     """
     try:
-        levels = decode_image(path, max_pixels)
+        levels = read_photograph(path, max_pixels)
     except UnusableInput as error:
         raise UnusableInput(f"its mask: {error}") from None
     if levels.shape[:2] != shape:

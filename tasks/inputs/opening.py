@@ -18,7 +18,7 @@ from tasks.contracts import DefectoryError, Mask, SkippedInput
 from tasks.files.pictures import encode_image
 from tasks.inputs.duplicates import descriptor_of
 from tasks.inputs.listing import ListedImage, Listing, source_name
-from tasks.inputs.normalise import UnusableInput, decode_image, decode_mask, fit_image, fit_mask
+from tasks.inputs.normalise import UnusableInput, fit_image, fit_mask, read_mask, read_photograph
 from tasks.params import Params, SourceParams
 
 
@@ -86,11 +86,11 @@ def _try_open(
 
 def _open(listed: ListedImage, source: SourceParams, params: Params) -> OpenedImage:
     size, limit = params.dataset.image_size, params.inputs.max_pixels
-    original = decode_image(listed.file, limit)
+    original = read_photograph(listed.file, limit)
     image = fit_image(original, size, source.fit)
     mask = None
     if listed.mask_file is not None:
-        found = decode_mask(listed.mask_file, limit, source.mask_threshold, original.shape[:2])
+        found = read_mask(listed.mask_file, limit, source.mask_threshold, original.shape[:2])
         mask = fit_mask(found, size, source.fit)
     with listed.file.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()

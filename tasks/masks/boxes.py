@@ -15,7 +15,7 @@ import numpy as np
 from tasks.contracts import Mask
 from tasks.masks.place import crop
 
-REFERENCE_SIZE = 256
+SCAR_REFERENCE_SIZE = 256
 """The image size that a scar's pixels are meant for."""
 SCAR_SHARE = 0.4
 """Of the shapes, those that are scars; the others are patches."""
@@ -33,7 +33,7 @@ def box_mask(size: int, generator: np.random.Generator, min_area: float, max_are
     patch's largest area down, for foregrounds too narrow for a large one.
     """
     if generator.uniform() < SCAR_SHARE:
-        width, height = (generator.uniform(*side) * size / REFERENCE_SIZE for side in (SCAR_WIDTH, SCAR_LENGTH))
+        width, height = (generator.uniform(*side) * size / SCAR_REFERENCE_SIZE for side in (SCAR_WIDTH, SCAR_LENGTH))
     else:
         low, high = _limits(min_area, max_area, reach)
         area, aspect = generator.uniform(low, high) * size**2, math.exp(generator.uniform(*np.log(ASPECT)))

@@ -16,7 +16,7 @@ from scipy import ndimage
 
 from tasks.contracts import Mask
 
-Floats = NDArray[np.float64]
+_Floats = NDArray[np.float64]
 
 MAX_OCTAVE = 5
 THRESHOLD = 0.5
@@ -29,7 +29,7 @@ MIN_BLOB_SHARE = 0.05
 """Of the smallest mask allowed: blobs below this are specks, not shapes."""
 
 
-def perlin_noise(size: int, cells: tuple[int, int], angle: float, generator: np.random.Generator) -> Floats:
+def perlin_noise(size: int, cells: tuple[int, int], angle: float, generator: np.random.Generator) -> _Floats:
     """Perlin noise of (size, size) in [-1, 1], with `cells` gradient cells along axes turned by `angle` radians.
 
     The noise is evaluated on turned coordinates rather than turned as a picture, so that no corner is empty
@@ -93,21 +93,21 @@ def _take(
     return chosen
 
 
-def _interpolate(rows: Floats, columns: Floats, gradient_y: Floats, gradient_x: Floats) -> Floats:
+def _interpolate(rows: _Floats, columns: _Floats, gradient_y: _Floats, gradient_x: _Floats) -> _Floats:
     """Each corner's gradient dotted with the way to it, blended with Perlin's quintic fade."""
     row, column = np.floor(rows).astype(int), np.floor(columns).astype(int)
     down, right = rows - row, columns - column
 
-    def corner(below: int, beside: int) -> Floats:
+    def corner(below: int, beside: int) -> _Floats:
         at = (row + below, column + beside)
         return gradient_y[at] * (down - below) + gradient_x[at] * (right - beside)
 
     fade_down, fade_right = _fade(down), _fade(right)
     upper = corner(0, 0) * (1 - fade_right) + corner(0, 1) * fade_right
     lower = corner(1, 0) * (1 - fade_right) + corner(1, 1) * fade_right
-    blended: Floats = math.sqrt(2) * (upper * (1 - fade_down) + lower * fade_down)
+    blended: _Floats = math.sqrt(2) * (upper * (1 - fade_down) + lower * fade_down)
     return blended
 
 
-def _fade(t: Floats) -> Floats:
+def _fade(t: _Floats) -> _Floats:
     return t * t * t * (t * (t * 6 - 15) + 10)

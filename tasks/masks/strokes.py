@@ -21,11 +21,11 @@ from scipy import ndimage
 from tasks.contracts import Mask
 from tasks.masks.place import crop
 
-Floats = NDArray[np.float64]
+_Floats = NDArray[np.float64]
 
 STEP = 0.5
 """Pixels between two points of a path: no more than the least radius, so that the discs drawn there overlap."""
-REFERENCE_SIZE = 256
+STROKE_REFERENCE_SIZE = 256
 """The image size that widths and facet lengths in pixels are meant for."""
 MAX_DEPTH = 2
 OVERSAMPLING = 4
@@ -64,9 +64,9 @@ STYLES = (SCRATCH, CRACK, CLEAVAGE, DENDRITE, STAR)
 class Path:
     """Points (n, 2) in pixels as (row, column), with the heading (n,) and the width (n,) in pixels at each."""
 
-    points: Floats
-    headings: Floats
-    widths: Floats
+    points: _Floats
+    headings: _Floats
+    widths: _Floats
 
 
 def stroke_mask(
@@ -84,7 +84,7 @@ def stroke_mask(
     scales the length. Without a `style`, one of STYLES is drawn by its share.
     """
     chosen = style or STYLES[generator.choice(len(STYLES), p=[kind.share for kind in STYLES])]
-    low, high = (max(bound * size / REFERENCE_SIZE, 1.0) for bound in width)
+    low, high = (max(bound * size / STROKE_REFERENCE_SIZE, 1.0) for bound in width)
     walker = _Walker(chosen, size, branch_probability, high, generator)
     return _render(walker.stroke(math.exp(generator.uniform(math.log(low), math.log(high))), reach))
 
@@ -129,7 +129,7 @@ class _Walker:
         forks = self.generator.uniform(size=self.style.sites) < self.branch_probability
         return [int(place * count) for place in places[forks]]
 
-    def walk(self, start: Floats, heading: float, length: float, thickness: float, free_start: bool) -> Path:
+    def walk(self, start: _Floats, heading: float, length: float, thickness: float, free_start: bool) -> Path:
         """A path of `length` pixels: straight facets scattered around a course that bends and sometimes kinks."""
         count = max(int(length / STEP), 2)
         share = np.linspace(0, 1, count)
@@ -140,23 +140,23 @@ class _Walker:
         points = start + np.cumsum(steps, axis=0) - steps[0]
         return Path(points, headings, self.widths(thickness, share, free_start))
 
-    def kinks(self, length: float, share: Floats) -> Floats:
+    def kinks(self, length: float, share: _Floats) -> _Floats:
         """Sharp lasting turns, to one side and the other alternately, so that the path keeps its course."""
         turns = self.generator.poisson(self.style.kinks * length)
         places = np.sort(self.generator.uniform(0.1, 0.9, turns))
         side = self.either_side() * (-1.0) ** np.arange(turns)
         angles = side * self.generator.uniform(0.4, 1.4, turns)
-        course: Floats = ((share[:, None] >= places) * angles).sum(axis=1)
+        course: _Floats = ((share[:, None] >= places) * angles).sum(axis=1)
         return course
 
-    def facets(self, count: int) -> Floats:
+    def facets(self, count: int) -> _Floats:
         """A heading's deviation at each point, constant along facets of exponentially distributed length."""
-        mean = max(self.style.facet * self.size / REFERENCE_SIZE / STEP, 1.0)
+        mean = max(self.style.facet * self.size / STROKE_REFERENCE_SIZE / STEP, 1.0)
         lengths = np.ceil(self.generator.exponential(mean, count)).astype(int)
         deviations = self.generator.normal(0, self.style.jag, count)
         return np.repeat(deviations, np.maximum(lengths, 1))[:count]
 
-    def widths(self, thickness: float, share: Floats, free_start: bool) -> Floats:
+    def widths(self, thickness: float, share: _Floats, free_start: bool) -> _Floats:
         """Widths that swell and thin smoothly and run out towards a free end."""
         swell = ndimage.gaussian_filter1d(self.generator.normal(size=len(share)), 10, mode="nearest")
         widths = thickness * np.clip(1 + 1.5 * swell, 0.6, 1.4)

@@ -18,17 +18,17 @@ from torch.nn import functional
 from tasks.networks.lpips import LPIPS
 from tasks.seeds import derive, numpy_generator
 
-LENGTH = 256
-SIDE = 64
+DESCRIPTOR_LENGTH = 256
+DESCRIPTOR_SIDE = 64
 """Pixels a side to which images are brought first; the distances are LPIPS at this size."""
 
 
 def shrink(images: Tensor) -> Tensor:
     """Images (n, 3, height, width) brought to 64 x 64 pixels, bilinear with antialiasing."""
-    return functional.interpolate(images, size=(SIDE, SIDE), mode="bilinear", antialias=True)
+    return functional.interpolate(images, size=(DESCRIPTOR_SIDE, DESCRIPTOR_SIDE), mode="bilinear", antialias=True)
 
 
-def describe(network: LPIPS, images: Tensor) -> Tensor:
+def descriptors_of(network: LPIPS, images: Tensor) -> Tensor:
     """Descriptors, float16 of shape (n, 256), of images (n, 3, height, width) in [-1, 1]."""
     features = [scaled.flatten(1) / scaled[0, 0].numel() ** 0.5 for scaled in network.features(shrink(images))]
     joined = torch.cat(features, dim=1)
@@ -39,6 +39,6 @@ def describe(network: LPIPS, images: Tensor) -> Tensor:
 def _projection(length: int, device: torch.device) -> Tensor:
     """Signs divided by sqrt(256), float32 (length, 256): 33 MB, drawn once a process, the same everywhere."""
     generator = numpy_generator(derive(0, "descriptor"))
-    bits = np.frombuffer(generator.bytes(length * LENGTH // 8), dtype=np.uint8)
-    signs = np.unpackbits(bits).reshape(length, LENGTH).astype(np.float32) * 2 - 1
-    return torch.from_numpy(signs).div_(LENGTH**0.5).to(device)
+    bits = np.frombuffer(generator.bytes(length * DESCRIPTOR_LENGTH // 8), dtype=np.uint8)
+    signs = np.unpackbits(bits).reshape(length, DESCRIPTOR_LENGTH).astype(np.float32) * 2 - 1
+    return torch.from_numpy(signs).div_(DESCRIPTOR_LENGTH**0.5).to(device)

@@ -27,7 +27,7 @@ from tasks.networks.device import HOST
 from tasks.networks.weights import inception_v3
 from tasks.seeds import derive
 
-NETWORKS = ("efficientnet_lite0", "inception_v3")
+FEATURE_NETWORKS = ("efficientnet_lite0", "inception_v3")
 _LARGEST_SUBSET = 1000
 """Images of a subset at most (Bińkowski et al. 2018)."""
 
@@ -47,12 +47,12 @@ def kid(
     generated: Sequence[Image], real: Sequence[Image], network: str, seed: int, subsets: int = 100
 ) -> tuple[float, float]:
     """Mean and standard deviation over subsets of the kernel distance between the images' features; see `kid_of`."""
-    return kid_of(features_of(generated, network), features_of(real, network), seed, subsets)
+    return kid_of(network_features(generated, network), network_features(real, network), seed, subsets)
 
 
 def fid(generated: Sequence[Image], real: Sequence[Image], network: str) -> float:
     """The Fréchet distance between the images' features; see `fid_of`."""
-    return fid_of(features_of(generated, network), features_of(real, network))
+    return fid_of(network_features(generated, network), network_features(real, network))
 
 
 def kid_of(generated: Features, real: Features, seed: int, subsets: int = 100) -> tuple[float, float]:
@@ -113,7 +113,7 @@ class _Given(nn.Module):
 
 
 @torch.inference_mode()
-def features_of(images: Sequence[Image], network: str, device: torch.device = HOST) -> Features:
+def network_features(images: Sequence[Image], network: str, device: torch.device = HOST) -> Features:
     """Features (n, length) of uint8 images of any size; each goes through the network by itself.
 
     Raises DefectoryError for an unknown network, and where its weights are missing.
@@ -143,6 +143,8 @@ class _Lite0Pool(nn.Module):
 
 @cache
 def _trunk(network: str, device: torch.device) -> nn.Module:
-    if network not in NETWORKS:
-        raise DefectoryError(f"no network {network!r} to take features of; expected one of {', '.join(NETWORKS)}")
+    if network not in FEATURE_NETWORKS:
+        raise DefectoryError(
+            f"no network {network!r} to take features of; expected one of {', '.join(FEATURE_NETWORKS)}"
+        )
     return (_Lite0Pool() if network == "efficientnet_lite0" else _InceptionPool()).eval().to(device)

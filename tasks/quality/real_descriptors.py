@@ -21,7 +21,7 @@ from tasks.files.tables import encode_table
 from tasks.inputs.dataset import Inputs
 from tasks.networks.device import HOST
 from tasks.networks.lpips import LPIPS
-from tasks.quality.descriptor import describe
+from tasks.quality.descriptor import descriptors_of
 from tasks.quality.nearest_real import REAL_DESCRIPTORS, REAL_SCHEMA, made_from
 from tasks.quality.scores import BATCH
 
@@ -58,5 +58,5 @@ def _describe(images: Sequence[Image], device: torch.device) -> list[NDArray[np.
         some = images[start : start + BATCH]
         filled = np.stack([*some, *[some[-1]] * (BATCH - len(some))])
         levels = torch.from_numpy(filled).permute(0, 3, 1, 2).contiguous().to(device)
-        found += [*describe(network, levels.float() / 127.5 - 1).cpu().numpy()][: len(some)]
+        found += [*descriptors_of(network, levels.float() / 127.5 - 1).cpu().numpy()][: len(some)]
     return found

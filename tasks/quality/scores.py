@@ -20,7 +20,7 @@ from tasks.networks.device import HOST
 from tasks.networks.lpips import LPIPS, lpips_distance, lpips_map
 from tasks.params import ScoreParams
 from tasks.quality.change import change, distance_to, effective_mask, max_where, mean_where, within
-from tasks.quality.descriptor import describe
+from tasks.quality.descriptor import descriptors_of
 from tasks.quality.seam import seam_contrast
 
 BATCH = 4
@@ -93,7 +93,7 @@ class Scorer:
             to_clean=lpips_distance(seen, expected).cpu().numpy(),
             maps=lpips_map(seen, expected, (results.shape[-2], results.shape[-1])).cpu().numpy(),
             logits=self._classifier(levels).half().cpu().numpy(),
-            descriptors=describe(self._lpips, results).cpu().numpy(),
+            descriptors=descriptors_of(self._lpips, results).cpu().numpy(),
         )
 
     def _batch(self, images: Sequence[Image]) -> Tensor:

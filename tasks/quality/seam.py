@@ -23,7 +23,7 @@ _THIN = 3.0
 _NOISE = 1.0
 """Grey levels a pixel; keeps a flawless background from making any trace a seam."""
 
-Levels = NDArray[np.float32]
+_Levels = NDArray[np.float32]
 
 
 def seam_contrast(image: Image, clean: Image, distance: NDArray[np.float64], feather: int) -> float:
@@ -58,7 +58,7 @@ def _regions(distance: NDArray[np.float64], feather: int) -> Iterator[Mask]:
         yield within(wide if pixels < _THIN else distance, pixels)
 
 
-def _steepness(result: Levels, twin: Levels, region: Mask, allowed: float) -> float:
+def _steepness(result: _Levels, twin: _Levels, region: Mask, allowed: float) -> float:
     """The step across the region's border in the result, over that in the twin and what is allowed on top."""
     across = [first ^ second for first, second in _neighbours(region)]
     if not any(pairs.any() for pairs in across):
@@ -66,11 +66,11 @@ def _steepness(result: Levels, twin: Levels, region: Mask, allowed: float) -> fl
     return (_step(result, across) + _NOISE) / (_step(twin, across) + allowed)
 
 
-def _roughness(levels: Levels, region: Mask) -> float:
+def _roughness(levels: _Levels, region: Mask) -> float:
     return _step(levels, [first & second for first, second in _neighbours(region)])
 
 
-def _step(levels: Levels, pairs: list[Mask]) -> float:
+def _step(levels: _Levels, pairs: list[Mask]) -> float:
     """The mean absolute difference over the chosen pairs of neighbours, and over channels; 0 where there is none."""
     steps = [np.abs(first - second)[chosen] for (first, second), chosen in zip(_neighbours(levels), pairs, strict=True)]
     together = np.concatenate(steps)

@@ -37,14 +37,14 @@ def rules_in_force(params: SelectParams) -> dict[str, str]:
     return {**before_last, **copies, _LAST_RULE: RULES[_LAST_RULE]}
 
 
-def select(scores: pd.DataFrame, params: SelectParams) -> list[Verdict]:
-    """One verdict a row of `scores`, in the order of the rows; `judge` as objects."""
-    judged = judge(scores, params)
+def row_verdicts(scores: pd.DataFrame, params: SelectParams) -> list[Verdict]:
+    """One verdict a row of `scores`, in the order of the rows; `judge_rows` as objects."""
+    judged = judge_rows(scores, params)
     rows = zip(scores["sample_id"], judged["status"], judged["rule"], judged["value"], _failures(scores), strict=True)
     return [Verdict(str(name), status, rule, value, error) for name, status, rule, value, error in rows]
 
 
-def judge(scores: pd.DataFrame, params: SelectParams) -> pd.DataFrame:
+def judge_rows(scores: pd.DataFrame, params: SelectParams) -> pd.DataFrame:
     """The columns status, rule and value, a row for each of `scores` and with its index.
 
     `scores` has the columns sample_id, category, index, descriptor (256 numbers a row) and the scores' keys; a row

@@ -26,8 +26,8 @@ from tasks.files.tables import IMAGE_ROWS
 
 CHECKSUMS = "SHA256SUMS"
 
-PICTURES = ("image", "mask")
-_LISTED = ["sample_id", "row", *(f"{name}_sha256" for name in PICTURES)]
+HASHED_PICTURES = ("image", "mask")
+_LISTED = ["sample_id", "row", *(f"{name}_sha256" for name in HASHED_PICTURES)]
 
 
 @dataclass(frozen=True)
@@ -104,11 +104,13 @@ def _damaged_of(folder: Path, manifest: pa.Table, shard: str) -> list[str]:
 
 
 def _stored(shard: Path) -> list[tuple[str, ...]]:
-    """Of each row the sample_id and the hashes of its pictures, in the order of `PICTURES`."""
+    """Of each row the sample_id and the hashes of its pictures, in the order of `HASHED_PICTURES`."""
     rows: list[tuple[str, ...]] = []
     with pq.ParquetFile(shard) as file:
-        for batch in file.iter_batches(IMAGE_ROWS, columns=["sample_id", *(f"{name}.bytes" for name in PICTURES)]):
-            pictures = [batch.column(name).field("bytes").to_pylist() for name in PICTURES]
+        for batch in file.iter_batches(
+            IMAGE_ROWS, columns=["sample_id", *(f"{name}.bytes" for name in HASHED_PICTURES)]
+        ):
+            pictures = [batch.column(name).field("bytes").to_pylist() for name in HASHED_PICTURES]
             hashes = [[sha256(content or b"") for content in contents] for contents in pictures]
             rows += zip(batch.column("sample_id").to_pylist(), *hashes, strict=True)
     return rows
@@ -121,6 +123,6 @@ def _differences(listed: dict[str, Any], found: list[tuple[str, ...]]) -> Iterat
     elif found[number][0] != sample_id:
         yield f"{sample_id}: row {number} holds {found[number][0]}"
     else:
-        for name, stored in zip(PICTURES, found[number][1:], strict=True):
+        for name, stored in zip(HASHED_PICTURES, found[number][1:], strict=True):
             if stored != listed[f"{name}_sha256"]:
                 yield f"{sample_id}: its {name} is not the one in the manifest"

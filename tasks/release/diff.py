@@ -22,7 +22,7 @@ from tasks.contracts import Image
 COUNTED = ("category", "defect_type", "method", "mask_source", "license", "source", "model_sha256")
 """The columns of a manifest whose values are counted."""
 
-SCORES = (
+COMPARED_SCORES = (
     "strength",
     "intended_area",
     "effective_area",
@@ -35,7 +35,7 @@ SCORES = (
 )
 """The columns of a manifest whose distributions are compared."""
 
-QUANTILES = (0.1, 0.5, 0.9)
+COMPARED_QUANTILES = (0.1, 0.5, 0.9)
 _TILE, _GAP, _LINE, _MARGIN, _ACROSS = 160, 4, 16, 14, 3
 _PAPER, _INK, _FAINT = (250, 250, 248), (28, 28, 30), (110, 110, 115)
 _WIDTH, _HEIGHT = 2 * (_TILE + _GAP) + 3 * _GAP, _TILE + 2 * _LINE + 2 * _GAP
@@ -71,7 +71,7 @@ class Diff:
     same: int
 
 
-def compare(before: Released, after: Released) -> Diff:
+def compare_releases(before: Released, after: Released) -> Diff:
     """The difference of two releases, of the same dataset or not."""
     hashes = ["image_sha256", "mask_sha256"]
     old, new = (release.manifest.set_index("sample_id")[hashes] for release in (before, after))
@@ -135,8 +135,13 @@ def _scores(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
 
 def _quantiles(manifest: pd.DataFrame) -> pd.DataFrame:
     """`score`, `quantile` and `value`; NaN for a score that an earlier version's manifest lacks."""
-    scores = manifest.reindex(columns=list(SCORES)).astype(float)
-    return scores.quantile(list(QUANTILES)).rename_axis("quantile").reset_index().melt("quantile", var_name="score")
+    scores = manifest.reindex(columns=list(COMPARED_SCORES)).astype(float)
+    return (
+        scores.quantile(list(COMPARED_QUANTILES))
+        .rename_axis("quantile")
+        .reset_index()
+        .melt("quantile", var_name="score")
+    )
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from tasks.candidates.read import read_scores
 from tasks.contracts import DefectoryError, ShardPlan
 from tasks.params import Params
 from tasks.quality.nearest_real import nearest_real
-from tasks.quality.select import COPY_MEASURE, judge
+from tasks.quality.select import COPY_MEASURE, judge_rows
 from tasks.release.manifest import ACCEPTED
 
 _REPEATED = ("clean_id", "clean_sha256", "license", "source", "prompt", "model_sha256", "params_fingerprint")
@@ -59,7 +59,7 @@ def judge_scores(scores: pd.DataFrame, params: Params, real: pd.DataFrame | None
         )
     nearest = {COPY_MEASURE: np.nan, "nearest_real_id": ""} if real is None else nearest_real(ordered, real)
     ordered = ordered.assign(**nearest)
-    verdicts = judge(ordered, params.select)
+    verdicts = judge_rows(ordered, params.select)
     # Selection reports this distance as the value of an accepted sample and of one that was rejected for it.
     by_distance = (verdicts["status"] == ACCEPTED) | (verdicts["rule"] == "min_nearest_lpips")
     return ordered.assign(

@@ -86,7 +86,7 @@ def build_manifest(accepted: pd.DataFrame) -> pa.Table:
     return table.replace_schema_metadata(None)
 
 
-def part_of(manifest: pa.Table, categories: Iterable[str]) -> pa.Table:
+def part_of_manifest(manifest: pa.Table, categories: Iterable[str]) -> pa.Table:
     """The rows of these categories, as they are, marked as a part of the release."""
     names = sorted(categories)
     rows = manifest.filter(pc.is_in(manifest["category"], pa.array(names, pa.string())))

@@ -36,7 +36,7 @@ _DECIMALS = 4
 _WHOLE = ""
 """The whole release among the categories, none of which has this name."""
 
-Scores = dict[str, float | int | None]
+MetricValues = dict[str, float | int | None]
 
 LogitsOf = Callable[[pd.DataFrame], NDArray[np.float16]]
 """The logits (n, classes) of a table of n samples, which are all of one shard."""
@@ -68,7 +68,7 @@ def score_key(params: Params) -> str:
     return f"is_{params.score.classifier}"
 
 
-def _figures(judged: pd.DataFrame, inception: Scores) -> dict[str, Any]:
+def _figures(judged: pd.DataFrame, inception: MetricValues) -> dict[str, Any]:
     accepted = judged[judged["status"] == ACCEPTED]
     rules = judged.loc[judged["status"] == REJECTED, "rule"].value_counts().sort_index()
     counts = {status: int((judged["status"] == status).sum()) for status in (ACCEPTED, REJECTED, FAILED)}
@@ -77,13 +77,13 @@ def _figures(judged: pd.DataFrame, inception: Scores) -> dict[str, Any]:
     return {"planned": len(judged), **counts, "rejected_by": rejected_by, **inception, **medians}
 
 
-def _inception(params: Params, accepted: pd.DataFrame, logits_of: LogitsOf) -> dict[str, Scores]:
+def _inception(params: Params, accepted: pd.DataFrame, logits_of: LogitsOf) -> dict[str, MetricValues]:
     """By category, and of the whole: mean, standard deviation, and over how many splits; None without a classifier.
 
     Ten splits as is usual, fewer where there are few images. A shard's logits are read once and dropped.
     """
     key = score_key(params)
-    none: Scores = {key: None, f"{key}_std": None, f"{key}_splits": 0}
+    none: MetricValues = {key: None, f"{key}_std": None, f"{key}_splits": 0}
     if params.score.classifier == "none":
         return defaultdict(lambda: none)
     sizes = {str(name): count for name, count in accepted["category"].value_counts().items()} if len(accepted) else {}
@@ -92,7 +92,7 @@ def _inception(params: Params, accepted: pd.DataFrame, logits_of: LogitsOf) -> d
         predictions = predictions_of(logits_of(samples))
         scores[str(samples["category"].iloc[0])].add(predictions)
         scores[_WHOLE].add(predictions)
-    found: dict[str, Scores] = defaultdict(lambda: none)
+    found: dict[str, MetricValues] = defaultdict(lambda: none)
     for name, score in scores.items():
         mean, deviation = score.result()
         std = rounded(deviation) if score.splits > 1 else None

@@ -14,7 +14,7 @@ from PIL import Image as PillowImage
 
 from tasks.contracts import DefectoryError, check_below
 
-PICTURES = ["sample_id", "image", "mask"]
+SHARD_COLUMNS = ["sample_id", "image", "mask"]
 """The columns of a shard."""
 _FORMATS = ("PNG", "WEBP")
 """Of the pictures; a stranger's version must not choose among all that Pillow has."""

@@ -47,7 +47,7 @@ _MEASURES = (
 
 
 @dataclass(frozen=True)
-class PseudoMask:
+class ShownPseudoMask:
     """A defective image whose mask was estimated, as three inlined pictures."""
 
     caption: str
@@ -70,13 +70,13 @@ def build_report(facts: Facts, sheets: Mapping[str, str], rules: Sequence[RuleEx
             "rules": rules,
             "picture": lambda example: data_uri(example.picture, 80),
             "sheets": sheets,
-            "pseudo_masks": read_pseudo_masks(facts.pseudo_masks),
+            "pseudo_masks": shown_pseudo_masks(facts.pseudo_masks),
             "failures": list(zip(failed["sample_id"], failed["error"], strict=True))[:_MOST_FAILURES],
         },
     )
 
 
-def read_pseudo_masks(path: Path) -> list[PseudoMask]:
+def shown_pseudo_masks(path: Path) -> list[ShownPseudoMask]:
     """Some of the pseudo-masks of every category, chosen by hash; none where there is no such file."""
     if not path.is_file():
         return []
@@ -95,9 +95,9 @@ def data_uri(picture: PIL.Image.Image, quality: int) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def _pseudo_mask(row: Mapping[str, str | bytes]) -> PseudoMask:
+def _pseudo_mask(row: Mapping[str, str | bytes]) -> ShownPseudoMask:
     pictures = [_thumbnail(row[name]) for name in ("image", "anomaly", "mask")]
-    return PseudoMask(str(row["image_id"]), *pictures)
+    return ShownPseudoMask(str(row["image_id"]), *pictures)
 
 
 def _thumbnail(data: str | bytes) -> str:

@@ -17,7 +17,7 @@ import PIL.Image
 from scipy import ndimage
 from skimage.segmentation import find_boundaries
 
-from tasks.candidates.read import read_descriptors, read_pictures
+from tasks.candidates.read import read_candidate_pictures, read_descriptors
 from tasks.contracts import Image, Mask
 from tasks.files.pictures import decode_image, decode_mask
 from tasks.params import SelectParams
@@ -39,7 +39,7 @@ _DUPLICATES = "min_nearest_lpips"
 
 
 @dataclass(frozen=True)
-class Example:
+class RuleExample:
     """One sample with its mask outlined, and beside it the picture that it is near to where the rule is about that."""
 
     sample_id: str
@@ -58,8 +58,8 @@ class RuleExamples:
     those that pass all others."""
     first: int
     """Samples rejected by it: of the rules that they break it is the first."""
-    rejected: tuple[Example, ...]
-    accepted: tuple[Example, ...]
+    rejected: tuple[RuleExample, ...]
+    accepted: tuple[RuleExample, ...]
 
 
 def examples_of(params: SelectParams, judged: pd.DataFrame, inputs: Inputs, candidates: Path) -> list[RuleExamples]:
@@ -82,7 +82,7 @@ def _examples_of(
     # Of hundreds of thousands of rows only what the choice needs is copied.
     narrow = painted[["sample_id", measure]]
     shown = [painted.loc[nearest_to(threshold, narrow[side], measure).index] for side in (first, accepted_ones)]
-    pictures = read_pictures(candidates, pd.concat(shown))
+    pictures = read_candidate_pictures(candidates, pd.concat(shown))
     rejected, accepted = (
         tuple(_example(row, rule, measure, painted, pictures, inputs, candidates) for row in side.to_dict("records"))
         for side in shown
@@ -121,7 +121,7 @@ def _example(
     pictures: dict[str, dict[str, Any]],
     inputs: Inputs,
     candidates: Path,
-) -> Example:
+) -> RuleExample:
     own = pictures[row["sample_id"]]
     picture = outlined(decode_image(own["image"]), decode_mask(own["mask"]))
     if rule == COPY_RULE:
@@ -130,10 +130,10 @@ def _example(
     elif rule == _DUPLICATES:
         twin = _duplicated(row, painted, candidates)
         near = str(twin["sample_id"].iloc[0])
-        picture = _beside(picture, decode_image(read_pictures(candidates, twin)[near]["image"]))
+        picture = _beside(picture, decode_image(read_candidate_pictures(candidates, twin)[near]["image"]))
     else:
         near = ""
-    return Example(str(row["sample_id"]), float(row[measure]), picture, near)
+    return RuleExample(str(row["sample_id"]), float(row[measure]), picture, near)
 
 
 def _duplicated(row: dict[Any, Any], painted: pd.DataFrame, candidates: Path) -> pd.DataFrame:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import PIL.Image
 
-from tasks.candidates.read import read_pictures
+from tasks.candidates.read import read_candidate_pictures
 from tasks.files.pictures import decode_image, decode_mask
 from tasks.release.manifest import ACCEPTED, REJECTED
 from tasks.release.sheets import SheetRow, draw_sheet
@@ -33,7 +33,7 @@ def _rows(samples: pd.DataFrame, count: int, inputs: Inputs, candidates: Path) -
     chosen = choose(samples["sample_id"], count)
     shown = samples[samples["sample_id"].isin(chosen)]
     facts = {row["sample_id"]: row for row in shown.to_dict("records")}
-    pictures = read_pictures(candidates, shown)
+    pictures = read_candidate_pictures(candidates, shown)
     return [_row(facts[sample_id], pictures[sample_id], inputs) for sample_id in chosen]
 
 

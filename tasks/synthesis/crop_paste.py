@@ -112,9 +112,9 @@ def _brought(cuts: Mapping[str, Cut], place: Place) -> tuple[Cut, Levels]:
     shape = place.mask.shape
     if place.drawn.motion is not None and place.drawn.reference_id in cuts:
         cut = cuts[place.drawn.reference_id]
-        return cut, moved(cut.image, place.drawn.motion, shape)
+        return cut, under_motion(cut.image, place.drawn.motion, shape)
     cut = _chosen(cuts, place)
-    return cut, moved(extended(cut.image, cut.mask), box_to_box(cut.mask, place.mask), shape)
+    return cut, under_motion(extended(cut.image, cut.mask), box_to_box(cut.mask, place.mask), shape)
 
 
 def _chosen(cuts: Mapping[str, Cut], place: Place) -> Cut:
@@ -124,7 +124,7 @@ def _chosen(cuts: Mapping[str, Cut], place: Place) -> Cut:
     return cuts[alike[int(generator.integers(len(alike)))]]
 
 
-def moved(image: Image, motion: Matrix, shape: tuple[int, ...]) -> Levels:
+def under_motion(image: Image, motion: Matrix, shape: tuple[int, ...]) -> Levels:
     """The image under a (3, 3) motion of its (column, row) points, (height, width, 3) in grey levels; its border's
     pixels go on beyond it."""
     levels: Levels = warp(

@@ -207,7 +207,7 @@ def learning_rate_share(step: int, steps: int) -> float:
     return 0.05 + 0.95 * 0.5 * (1 + float(np.cos(np.pi * (step - warm_up) / max(1, steps - warm_up))))
 
 
-def train(
+def run_training(
     trainer: Trainer[Batch], checkpoint: Path | None = None, made_from: str = "", progress: Progress | None = None
 ) -> list[float]:
     """Advance to `recipe.steps`, saving every `checkpoint_every` steps; returns the losses of the steps taken here."""
@@ -280,7 +280,7 @@ def train_product(
     """
     checkpoint = checkpoint_of(target)
     trainer.resume_from(checkpoint, made_from)
-    train(trainer, checkpoint, made_from, lambda done, steps: report(what, done, steps))
+    run_training(trainer, checkpoint, made_from, lambda done, steps: report(what, done, steps))
     trainer.finish()
     write_safetensors(target, state())
     mark_made(target, made_from)

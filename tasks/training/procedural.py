@@ -19,10 +19,10 @@ from skimage import draw
 
 from tasks.contracts import Image
 
-Plane = NDArray[np.float32]
+_Plane = NDArray[np.float32]
 
 
-def fractal_noise(size: int, generator: Generator, slope: float | None = None) -> Plane:
+def fractal_noise(size: int, generator: Generator, slope: float | None = None) -> _Plane:
     """Noise whose spectrum falls as frequency ** -slope, scaled to [0, 1]."""
     slope = generator.uniform(0.6, 2.2) if slope is None else slope
     frequency = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size)[None, :])
@@ -33,12 +33,12 @@ def fractal_noise(size: int, generator: Generator, slope: float | None = None) -
     return _to_unit(plane)
 
 
-def _to_unit(plane: NDArray[np.floating]) -> Plane:
+def _to_unit(plane: NDArray[np.floating]) -> _Plane:
     low, high = np.percentile(plane, (0.5, 99.5))
     return np.clip((plane - low) / max(high - low, 1e-9), 0.0, 1.0).astype(np.float32)
 
 
-def _grains(size: int, generator: Generator) -> Plane:
+def _grains(size: int, generator: Generator) -> _Plane:
     """Polycrystals: Voronoi cells, each with its own grey level and a gradient along its own direction."""
     count = int(generator.integers(8, 160))
     points = generator.uniform(0, size, (count, 2))
@@ -51,7 +51,7 @@ def _grains(size: int, generator: Generator) -> Plane:
     return (generator.uniform(0.15, 0.9, count)[cell] + relief).astype(np.float32)
 
 
-def _dead_leaves(size: int, generator: Generator) -> Plane:
+def _dead_leaves(size: int, generator: Generator) -> _Plane:
     """Discs and polygons that occlude one another, with sizes of a power law (Lee, Mumford and Huang 2001)."""
     plane = np.full((size, size), generator.uniform(), np.float32)
     for _ in range(int(generator.integers(40, 220))):
@@ -67,7 +67,7 @@ def _dead_leaves(size: int, generator: Generator) -> Plane:
     return plane
 
 
-def _brushed(size: int, generator: Generator) -> Plane:
+def _brushed(size: int, generator: Generator) -> _Plane:
     """A surface with a direction: brushed metal, wood, fabric."""
     noise = generator.standard_normal((size, size))
     lengths = (generator.uniform(0.3, 2), generator.uniform(8, 60))
@@ -77,7 +77,7 @@ def _brushed(size: int, generator: Generator) -> Plane:
     ]
 
 
-def _grid(size: int, generator: Generator) -> Plane:
+def _grid(size: int, generator: Generator) -> _Plane:
     """Regular conductors or mesh over a soft ground."""
     rows, columns = np.mgrid[:size, :size]
     plane = generator.uniform(0.4, 0.9) + 0.3 * (fractal_noise(size, generator, 1.8) - 0.5)
@@ -87,11 +87,11 @@ def _grid(size: int, generator: Generator) -> Plane:
     return plane.astype(np.float32)
 
 
-def _smooth(size: int, generator: Generator) -> Plane:
+def _smooth(size: int, generator: Generator) -> _Plane:
     return 0.5 + 0.5 * (fractal_noise(size, generator, generator.uniform(1.6, 2.6)) - 0.5)
 
 
-_SURFACES: tuple[Callable[[int, Generator], Plane], ...] = (
+_SURFACES: tuple[Callable[[int, Generator], _Plane], ...] = (
     fractal_noise,
     _grains,
     _dead_leaves,
@@ -101,7 +101,7 @@ _SURFACES: tuple[Callable[[int, Generator], Plane], ...] = (
 )
 
 
-def _scratch(plane: Plane, generator: Generator) -> Plane:
+def _scratch(plane: _Plane, generator: Generator) -> _Plane:
     """Thin dark or bright lines and soft spots, as cracks and dirt have."""
     size = len(plane)
     for _ in range(int(generator.integers(0, 6))):
@@ -139,7 +139,7 @@ def procedural_image(size: int, generator: Generator) -> Image:
     return (np.clip(image + grain, 0, 1) * 255).astype(np.uint8)
 
 
-def _grating(size: int, generator: Generator) -> Plane:
+def _grating(size: int, generator: Generator) -> _Plane:
     """Lines at any angle, from a period of 2.5 pixels on, now and then bent: mesh, fabric, milled metal."""
     rows, columns = np.mgrid[:size, :size]
     angle, period = generator.uniform(0, np.pi), 2.5 * 16 ** generator.uniform()
@@ -149,7 +149,7 @@ def _grating(size: int, generator: Generator) -> Plane:
     return (0.5 + generator.uniform(0.02, 0.45) * np.tanh(sharpness * wave)).astype(np.float32)
 
 
-def _hairlines(size: int, generator: Generator) -> Plane:
+def _hairlines(size: int, generator: Generator) -> _Plane:
     """Straight lines of one pixel over a soft ground."""
     plane = _smooth(size, generator)
     for _ in range(int(generator.integers(4, 60))):
@@ -158,7 +158,7 @@ def _hairlines(size: int, generator: Generator) -> Plane:
     return plane
 
 
-def _cast(size: int, generator: Generator) -> Plane:
+def _cast(size: int, generator: Generator) -> _Plane:
     """Cast metal, concrete, paper: an even ground with texture of low contrast and pits."""
     texture = fractal_noise(size, generator, generator.uniform(0.0, 1.2)) - 0.5
     plane = generator.uniform(0.15, 0.8) + generator.uniform(0.03, 0.3) * texture
@@ -166,7 +166,7 @@ def _cast(size: int, generator: Generator) -> Plane:
     return (plane - generator.uniform(0, 0.4) * (pits > pits.std() * generator.uniform(2.0, 3.5))).astype(np.float32)
 
 
-def _cell(size: int, generator: Generator) -> Plane:
+def _cell(size: int, generator: Generator) -> _Plane:
     """A solar cell in electroluminescence: crystallites, fine fingers, dark busbars and border."""
     ground = _grains(size, generator)
     plane = generator.uniform(0.3, 0.8) + generator.uniform(0.05, 0.5) * (ground - ground.mean())
@@ -179,7 +179,7 @@ def _cell(size: int, generator: Generator) -> Plane:
     return (plane * np.clip(0.2 + edge / generator.uniform(1, 20), 0, 1)).astype(np.float32)
 
 
-def _rings(size: int, generator: Generator) -> Plane:
+def _rings(size: int, generator: Generator) -> _Plane:
     """A round part seen from above: rings of their own brightness with highlights, before an even ground."""
     rows, columns = np.mgrid[:size, :size]
     centre, stretch = generator.uniform(0.3, 0.7, 2) * size, generator.uniform(0.8, 1.25)
@@ -194,7 +194,7 @@ def _rings(size: int, generator: Generator) -> Plane:
     return plane.astype(np.float32)
 
 
-_INSPECTED: tuple[Callable[[int, Generator], Plane], ...] = (
+_INSPECTED: tuple[Callable[[int, Generator], _Plane], ...] = (
     *_SURFACES,
     _grating,
     _hairlines,
@@ -228,7 +228,7 @@ def inspection_image(size: int, generator: Generator) -> Image:
     return _as_jpeg((image * 255).astype(np.uint8), generator)
 
 
-def _grain(size: int, generator: Generator) -> Plane:
+def _grain(size: int, generator: Generator) -> _Plane:
     """Noise of a sensor, of pixel size or, where the picture was enlarged, a little coarser."""
     noise = generator.standard_normal((size, size))
     if generator.uniform() < 0.5:

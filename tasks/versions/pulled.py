@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 
 from tasks.contracts import DefectoryError
 from tasks.release.checksums import check_files, damaged_samples
-from tasks.release.reader import PICTURES, make_item, read_manifest
+from tasks.release.reader import SHARD_COLUMNS, make_item, read_manifest
 from tasks.versions.locked import RELEASE, LockedOutput, locked_outputs
 
 
@@ -107,7 +107,7 @@ def _group_sizes(shard: _Shard) -> tuple[int, ...]:
 @lru_cache(maxsize=4)  # a group is some 10 MB; reading in the manifest's order decodes each one once
 def _read_group(shard: _Shard, group: int) -> list[dict[str, Any]]:
     with parquet.ParquetFile(shard.path) as file:
-        rows: list[dict[str, Any]] = file.read_row_group(group, columns=PICTURES).to_pylist()
+        rows: list[dict[str, Any]] = file.read_row_group(group, columns=SHARD_COLUMNS).to_pylist()
         return rows
 
 

@@ -24,11 +24,11 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 
 from tasks.contracts import DefectoryError
-from tasks.release.reader import PICTURES, read_manifest
+from tasks.release.reader import SHARD_COLUMNS, read_manifest
 from tasks.store.s3 import Store
 from tasks.versions.locked import LockedOutput
 from tasks.versions.remote import Expected, files_of
-from tasks.versions.stream_order import Rows
+from tasks.versions.stream_order import Positions
 
 _MANIFEST = "manifest.parquet"
 _END_BYTES = 512 << 10
@@ -44,7 +44,7 @@ class StoredShard:
     key: str
 
     def read(self, rows: Iterable[int]) -> dict[int, dict[str, Any]]:
-        """The columns of `PICTURES` of these rows, by row.
+        """The columns of `SHARD_COLUMNS` of these rows, by row.
 
         Raises DefectoryError when the store does not give them or the object is no such shard.
         """
@@ -58,7 +58,7 @@ class StoredShard:
         source = pa.PythonFile(_Ranges(store, self.key, end.content, end.size), mode="r")
         try:
             with parquet.ParquetFile(source, metadata=end.metadata, pre_buffer=True) as file:
-                table = file.read_row_groups(groups.tolist(), columns=PICTURES, use_threads=False)
+                table = file.read_row_groups(groups.tolist(), columns=SHARD_COLUMNS, use_threads=False)
         except (pa.ArrowInvalid, OSError) as error:
             raise DefectoryError(f"{self.key} is damaged ({str(error).splitlines()[0]}): publish again") from None
         chosen = table.take(np.flatnonzero(np.isin(numbers, wanted)))
@@ -74,7 +74,7 @@ class StoredRelease:
     shards: dict[str, StoredShard]
     """By the manifest's name of each."""
 
-    def read(self, rows: Rows, verify: bool) -> dict[int, dict[str, Any]]:
+    def read(self, rows: Positions, verify: bool) -> dict[int, dict[str, Any]]:
         """`sample_id`, `image` and `mask` of these rows of the manifest, all of one shard, by row.
 
         Raises DefectoryError when the store does not give them, or gives another sample's; with `verify` also when

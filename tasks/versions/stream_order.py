@@ -13,11 +13,11 @@ import numpy as np
 
 from tasks.seeds import derive, numpy_generator
 
-Rows = np.ndarray[tuple[int], np.dtype[np.integer[Any]]]
+Positions = np.ndarray[tuple[int], np.dtype[np.integer[Any]]]
 """Positions in a manifest, (n,)."""
 
 
-def epoch_order(rows: Rows, chunks: Rows, seed: int | None, epoch: int) -> Rows:
+def epoch_order(rows: Positions, chunks: Positions, seed: int | None, epoch: int) -> Positions:
     """`rows` by chunk, the chunks shuffled; as they are without a seed. `chunks[row]` is the chunk of a row."""
     if seed is None:
         return rows
@@ -25,23 +25,23 @@ def epoch_order(rows: Rows, chunks: Rows, seed: int | None, epoch: int) -> Rows:
     return rows[np.argsort(place[chunks[rows]], kind="stable")]
 
 
-def share(rows: Rows, number: int, of: int) -> Rows:
+def share_of_rows(rows: Positions, number: int, of: int) -> Positions:
     """The part `number` of `of` parts, which differ in length by one at most and keep the order."""
     return rows[number * len(rows) // of : (number + 1) * len(rows) // of]
 
 
-def part_of_worker(rows: Rows, seen: np.ndarray, worker: int, workers: int) -> Rows:
+def part_of_worker(rows: Positions, seen: np.ndarray, worker: int, workers: int) -> Positions:
     """The share of a DataLoader's worker, such that an epoch taken up again goes on with the part that is next.
 
     A loader asks its workers in turn, from the first on. Where it was stopped in the midst of a turn, the next batch
     was to come from the first part of which fewer samples were seen than of part 0: that part goes to worker 0.
     """
-    counts = [int(seen[share(rows, number, workers)].sum()) for number in range(workers)]
+    counts = [int(seen[share_of_rows(rows, number, workers)].sum()) for number in range(workers)]
     turn = next((number for number, count in enumerate(counts) if count < counts[0]), 0)
-    return share(rows, (worker + turn) % workers, workers)
+    return share_of_rows(rows, (worker + turn) % workers, workers)
 
 
-def windows(rows: Rows, chunks: Rows, size: int, seed: int | None, epoch: int) -> list[Rows]:
+def mixed_windows(rows: Positions, chunks: Positions, size: int, seed: int | None, epoch: int) -> list[Positions]:
     """`rows` cut between chunks into windows of about `size`, of which each is shuffled where there is a seed."""
     if not len(rows):
         return []

@@ -21,7 +21,7 @@ from tasks.contracts import DefectoryError
 from tasks.files.tables import IMAGE_ROWS
 from tasks.release.reader import make_item
 from tasks.versions.stored import StoredRelease
-from tasks.versions.stream_order import Rows, epoch_order, part_of_worker, share, windows
+from tasks.versions.stream_order import Positions, epoch_order, mixed_windows, part_of_worker, share_of_rows
 
 _READERS = 4
 """Requests at once, in each worker."""
@@ -60,8 +60,8 @@ class StreamedRelease(IterableDataset[dict[str, Any]]):
         if unknown := sorted(set(stream.categories) - set(self.categories)):
             held = ", ".join(self.categories)
             raise DefectoryError(f"{release.tag!r} holds no category {', '.join(unknown)}; it holds: {held}")
-        self._rows: Rows = np.flatnonzero(listed["category"].isin(stream.categories or self.categories))
-        self._chunks: Rows = listed.groupby(["shard", listed["row"] // IMAGE_ROWS], sort=False).ngroup().to_numpy()
+        self._rows: Positions = np.flatnonzero(listed["category"].isin(stream.categories or self.categories))
+        self._chunks: Positions = listed.groupby(["shard", listed["row"] // IMAGE_ROWS], sort=False).ngroup().to_numpy()
         self._sample_ids = pd.Index(listed["sample_id"])
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
         self._seen = torch.zeros(len(listed), dtype=torch.bool)
@@ -111,17 +111,17 @@ class StreamedRelease(IterableDataset[dict[str, Any]]):
         info = get_worker_info()
         seen = self._left_out.numpy()
         rows = part_of_worker(self._share(), seen, *((info.id, info.num_workers) if info else (0, 1)))
-        cut = windows(rows, self._chunks, self.stream.buffer, self.stream.seed, self.epoch)
+        cut = mixed_windows(rows, self._chunks, self.stream.buffer, self.stream.seed, self.epoch)
         for row, stored in self._fetch([window[~seen[window]] for window in cut]):
             content = stored["image"]["bytes"], stored["mask"]["bytes"]
             item = make_item(stored["sample_id"], *content, int(self._label[row]))
             yield self.transform(item) if self.transform else item
 
-    def _share(self) -> Rows:
+    def _share(self) -> Positions:
         order = epoch_order(self._rows, self._chunks, self.stream.seed, self.epoch)
-        return share(order, self.stream.rank, self.stream.world_size)
+        return share_of_rows(order, self.stream.rank, self.stream.world_size)
 
-    def _fetch(self, cut: list[Rows]) -> Iterator[tuple[int, dict[str, Any]]]:
+    def _fetch(self, cut: list[Positions]) -> Iterator[tuple[int, dict[str, Any]]]:
         """Each row with what is stored of it; while a window is given, the next one is on its way."""
         readers = ThreadPoolExecutor(_READERS)
         arriving: list[tuple[int, Fetched]] = []
@@ -134,7 +134,7 @@ class StreamedRelease(IterableDataset[dict[str, Any]]):
         finally:
             readers.shutdown(wait=False, cancel_futures=True)
 
-    def _ask(self, readers: ThreadPoolExecutor, window: Rows) -> list[tuple[int, Fetched]]:
+    def _ask(self, readers: ThreadPoolExecutor, window: Positions) -> list[tuple[int, Fetched]]:
         """A request for each chunk that has rows of the window, in the order in which they are needed."""
         chunks = self._chunks[window]
         answers = {

@@ -10,7 +10,16 @@ from pathlib import Path
 import pytest
 
 from flows.server.local_store import StoreKey
-from tasks.candidates.exchange import DATA, PARAMS, Delivery, collect_shard, delivered, fetch_kit, run_name, share_kit
+from tasks.candidates.exchange import (
+    KIT_DATA,
+    KIT_PARAMS,
+    Delivery,
+    collect_shard,
+    delivered,
+    fetch_kit,
+    run_name,
+    share_kit,
+)
 from tasks.candidates.files import shard_files
 from tasks.candidates.read import is_done
 from tasks.contracts import DefectoryError, ShardPlan
@@ -52,10 +61,10 @@ def test_a_kit_arrives_as_it_was_and_nothing_else_does(store: Store, tmp_path: P
     sent = share_kit(store, make_params(), write_kit(tmp_path / "mine"))
     assert sent == len("splits") + len("weights")
     fetch_kit(store, tmp_path / "theirs")
-    arrived = hashes(tmp_path / "theirs" / DATA)
+    arrived = hashes(tmp_path / "theirs" / KIT_DATA)
     assert set(arrived) == {"inputs/splits.json", "models/net.safetensors", "models/a/b"}
     assert arrived.items() <= hashes(tmp_path / "mine").items()
-    assert load_params(tmp_path / "theirs" / PARAMS) == make_params()
+    assert load_params(tmp_path / "theirs" / KIT_PARAMS) == make_params()
 
 
 def test_a_kit_is_sent_and_fetched_once(store: Store, tmp_path: Path) -> None:
@@ -63,11 +72,11 @@ def test_a_kit_is_sent_and_fetched_once(store: Store, tmp_path: Path) -> None:
     share_kit(store, make_params(), mine)
     assert share_kit(store, make_params(), mine) == 0
     fetch_kit(store, tmp_path / "theirs")
-    before = (tmp_path / "theirs" / DATA / "models" / "net.safetensors").stat().st_mtime_ns
-    (tmp_path / "theirs" / DATA / "inputs" / "splits.json").write_text("torn")
+    before = (tmp_path / "theirs" / KIT_DATA / "models" / "net.safetensors").stat().st_mtime_ns
+    (tmp_path / "theirs" / KIT_DATA / "inputs" / "splits.json").write_text("torn")
     fetch_kit(store, tmp_path / "theirs")
-    assert (tmp_path / "theirs" / DATA / "models" / "net.safetensors").stat().st_mtime_ns == before
-    assert (tmp_path / "theirs" / DATA / "inputs" / "splits.json").read_text() == "splits"
+    assert (tmp_path / "theirs" / KIT_DATA / "models" / "net.safetensors").stat().st_mtime_ns == before
+    assert (tmp_path / "theirs" / KIT_DATA / "inputs" / "splits.json").read_text() == "splits"
 
 
 def test_a_kit_without_its_listing_is_none(store: Store, tmp_path: Path) -> None:
@@ -85,7 +94,7 @@ def test_a_damaged_object_of_a_kit_is_refused_and_sent_again(store: Store, tmp_p
     store.write(damaged, b"wEights")
     with pytest.raises(DefectoryError, match="damaged, and removed"):
         fetch_kit(store, tmp_path / "theirs")
-    assert not list((tmp_path / "theirs" / DATA / "models").glob("*net*"))
+    assert not list((tmp_path / "theirs" / KIT_DATA / "models").glob("*net*"))
     assert share_kit(store, make_params(), mine) == len("weights")
     fetch_kit(store, tmp_path / "theirs")
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tasks.candidates.files import SCORES, shard_files
-from tasks.candidates.read import done_shards, read_logits, read_pictures, read_rows, read_scores
+from tasks.candidates.read import done_shards, read_candidate_pictures, read_logits, read_rows, read_scores
 from tasks.contracts import DefectoryError
 from tasks.files.atomic import sha256
 from tasks.files.pictures import decode_image, decode_mask
@@ -74,7 +74,7 @@ def test_nothing_to_read_and_a_broken_file_are_named(tmp_path: Path) -> None:
 def test_pictures_of_samples_of_several_shards_are_found_by_name(workspace: Workspace) -> None:
     scores = read_scores(workspace.candidates).set_index("sample_id", drop=False)
     wanted = scores.loc[["mono-000004", "poly-000000"]].reset_index(drop=True)
-    pictures = read_pictures(workspace.candidates, wanted)
+    pictures = read_candidate_pictures(workspace.candidates, wanted)
     assert set(pictures) == {"mono-000004", "poly-000000"}
     for name, row in pictures.items():
         assert sha256(row["image"]) == scores.loc[name, "image_sha256"]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tasks.contracts import DefectoryError
-from tasks.detectors.feature_classifier import balanced, fit, predict
+from tasks.detectors.feature_classifier import fit, predict, type_weights
 from tasks.detectors.protocol import Arm, Example
 from tasks.networks.device import HOST
 from tasks.params.detectors import EvaluateParams
@@ -51,7 +51,7 @@ def test_without_a_mask_the_whole_image_counts() -> None:
 def test_types_weigh_the_same_and_origins_within_a_type() -> None:
     kinds = [("blob", "release")] * 6 + [("blob", "photograph")] * 2 + [("stain", "release")] * 4
     examples = [replace(BLOBS[0], defect_type=kind, origin=origin) for kind, origin in kinds]
-    weights = balanced(examples)
+    weights = type_weights(examples)
     assert weights.sum() == pytest.approx(12)
     assert [weights[:6].sum(), weights[6:8].sum(), weights[8:].sum()] == pytest.approx([3, 3, 6])
 

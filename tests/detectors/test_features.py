@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from tasks.contracts import DefectoryError
-from tasks.detectors.features import FeatureCache, cells_of, coverage, grid_of, neighbourhoods, pooled, to_map
+from tasks.detectors.features import FeatureCache, coverage, feature_cells, grid_of, neighbourhoods, pooled, to_map
 from tests.detectors.planted import SIZE, disc, texture
 
 
 @pytest.mark.parametrize(("side", "cells"), [(32, 8), (64, 16), (160, 32)])
 def test_images_are_doubled_up_to_256_pixels(side: int, cells: int) -> None:
     image = np.tile(texture(0), (3, 3, 1))[:side, :side]
-    assert cells_of(image).shape == (cells, cells, 152)
+    assert feature_cells(image).shape == (cells, cells, 152)
     assert grid_of(side) == cells
     assert coverage(np.ones((side, side), bool)).shape == (cells, cells)
 
@@ -21,7 +21,7 @@ def test_images_are_doubled_up_to_256_pixels(side: int, cells: int) -> None:
 @pytest.mark.parametrize("shape", [(64, 32, 3), (40, 40, 3), (64, 64)])
 def test_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(DefectoryError, match=r"expected \(side, side, 3\).*multiple of 32"):
-        cells_of(np.zeros(shape, np.uint8))
+        feature_cells(np.zeros(shape, np.uint8))
 
 
 def test_a_change_shows_in_the_cells_where_it_is() -> None:
@@ -30,7 +30,7 @@ def test_a_change_shows_in_the_cells_where_it_is() -> None:
     for number, (row, column) in enumerate([(20, 40), (32, 32), (44, 22), (27, 27)]):
         image = texture(number).copy()
         image[disc(row, column, 2)] = (240, 30, 30)
-        change = np.square(cells_of(image) - cells_of(texture(number))).sum(axis=2)
+        change = np.square(feature_cells(image) - feature_cells(texture(number))).sum(axis=2)
         middles = np.arange(16) * 4 + 1.5
         found = [(change.sum(axis=axis) * middles).sum() / change.sum() for axis in (1, 0)]
         offsets.append(np.array(found) - (row, column))
@@ -58,9 +58,9 @@ def test_an_image_that_was_kept_is_not_computed_again(monkeypatch: pytest.Monkey
 
 
 def test_what_is_done_to_given_cells_does_not_reach_the_kept_ones() -> None:
-    expected = cells_of(texture(0)).copy()
-    cells_of(texture(0))[:] = 0
-    assert np.array_equal(cells_of(texture(0)), expected)
+    expected = feature_cells(texture(0)).copy()
+    feature_cells(texture(0))[:] = 0
+    assert np.array_equal(feature_cells(texture(0)), expected)
 
 
 def test_neighbourhoods_are_means_of_nine_everywhere() -> None:
@@ -84,7 +84,7 @@ def test_coverage_is_the_share_of_each_cell() -> None:
 def test_pooling_weighs_cells_by_the_mask() -> None:
     mask = np.zeros((SIZE, SIZE), bool)
     mask[4:8, 8:12] = mask[4:8, 12:14] = True
-    cells = cells_of(texture(0))
+    cells = feature_cells(texture(0))
     assert pooled(texture(0), mask) == pytest.approx((2 * cells[1, 2] + cells[1, 3]) / 3, abs=1e-5)
     assert pooled(texture(0)) == pytest.approx(cells.mean(axis=(0, 1)), abs=1e-4)
     assert np.array_equal(pooled(texture(0), np.zeros_like(mask)), pooled(texture(0)))

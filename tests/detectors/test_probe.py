@@ -9,7 +9,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from tasks.contracts import DefectoryError
-from tasks.detectors.probe import LinearProbe, balanced, cell_labels, described, draw, fit, score
+from tasks.detectors.probe import LinearProbe, cell_labels, cell_weights, described, draw_cells, fit, score
 from tasks.detectors.protocol import Example, TestSet
 from tasks.evaluation.examples import shuffled
 from tasks.networks.device import HOST
@@ -69,7 +69,7 @@ def test_each_group_is_drawn_up_to_its_number_from_all_images() -> None:
     groups = [np.zeros((16, 16), np.int8) for _ in range(3)]
     groups[0][:4], groups[1][:4], groups[2][0, :2] = 1, 1, 2
     groups[2][5] = -1
-    chosen = draw(groups, (100, 30, 30), np.random.default_rng(0))
+    chosen = draw_cells(groups, (100, 30, 30), np.random.default_rng(0))
     assert [chosen[n][groups[n] == 0].sum() > 10 for n in range(3)] == [True] * 3
     counts = [
         sum(int(taken[group == number].sum()) for group, taken in zip(groups, chosen, strict=True))
@@ -112,7 +112,7 @@ def test_a_mask_smaller_than_half_a_cell_has_one_cell() -> None:
 
 def test_origins_weigh_the_same_and_defects_as_much_as_normals() -> None:
     groups = np.array([0] * 10 + [1] * 4 + [2] * 1, dtype=np.int8)
-    weights = balanced(groups)
+    weights = cell_weights(groups)
     totals = [weights[groups == group].sum() for group in range(3)]
     assert totals == pytest.approx([7.5, 3.75, 3.75])
 

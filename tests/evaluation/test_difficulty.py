@@ -9,7 +9,7 @@ import pytest
 
 from tasks.contracts import DefectoryError
 from tasks.detectors.protocol import Arm, Example, TestSet
-from tasks.evaluation.difficulty import Difficulty, compare, difficulties_of, hold_out
+from tasks.evaluation.difficulty import Difficulty, difficulties_of, hold_out, match_of
 from tasks.evaluation.examples import Photographs
 from tasks.evaluation.parents import nearest_normals
 from tasks.evaluation.validity import validity_of
@@ -87,7 +87,7 @@ def test_a_fifth_of_the_normal_images_is_held_out_by_hash() -> None:
 
 
 def test_figures_of_a_comparison_by_hand() -> None:
-    match = compare(np.array([1.0, 2, 3, 4]), np.array([2.5, 5]), np.array([0.0, 3]))
+    match = match_of(np.array([1.0, 2, 3, 4]), np.array([2.5, 5]), np.array([0.0, 3]))
     assert match.real_auroc == pytest.approx(3 / 4)
     assert match.easier == pytest.approx(2 / 8)
     assert match.kolmogorov_smirnov == pytest.approx(0.5)

@@ -10,7 +10,7 @@ import pytest
 
 from tasks.contracts import CLEAN, TEST, TRAIN, DefectoryError, InputImage
 from tasks.detectors.protocol import PHOTOGRAPH
-from tasks.evaluation.examples import RELEASE, photographs_of, released, shuffled
+from tasks.evaluation.examples import RELEASE_ORIGIN, photographs_of, released, shuffled
 from tasks.inputs.dataset import Inputs
 from tasks.masks.pseudo import Plane
 from tasks.masks.pseudo_store import PSEUDO_MASKS, PseudoMask, write_pseudo_masks
@@ -89,7 +89,7 @@ def test_a_release_gives_its_own_pixels(tmp_path: Path) -> None:
         assert np.array_equal(example.image, image)
         assert np.array_equal(example.mask, mask)  # type: ignore[arg-type]
         assert example.defect_type == tiny_release.TYPES[number % 2]
-        assert example.origin == RELEASE
+        assert example.origin == RELEASE_ORIGIN
 
 
 def test_so_many_are_chosen_by_hash(tmp_path: Path) -> None:

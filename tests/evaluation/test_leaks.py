@@ -13,7 +13,15 @@ from tasks.contracts import TEST, TRAIN, DefectoryError, Image, InputImage
 from tasks.detectors.protocol import Example
 from tasks.evaluation.leaks import Leak, check_leaks, find_leaks, refuse_leaks
 from tasks.files.pictures import encode_image
-from tasks.inputs.dataset import REPORT, Inputs, pack_image, read_inputs, write_category, write_json, write_splits
+from tasks.inputs.dataset import (
+    INPUTS_REPORT,
+    Inputs,
+    pack_image,
+    read_inputs,
+    write_category,
+    write_json,
+    write_splits,
+)
 from tests.factories import make_inputs
 
 NEAR = 0.03
@@ -33,7 +41,7 @@ def with_train_image(folder: Path, image: Image, **changes: str) -> Inputs:
 def written(folder: Path, images: list[InputImage]) -> Inputs:
     packed = [pack_image(image, encode_image(image.image)) for image in images]
     write_splits(folder, write_category(folder, "mono", packed))
-    write_json(folder / REPORT, {"skipped": []})
+    write_json(folder / INPUTS_REPORT, {"skipped": []})
     return read_inputs(folder)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from tasks.detectors.protocol import Role
 from tasks.evaluation.metrics.arm_figures import Figures
-from tasks.evaluation.verdict import Verdict, judge
+from tasks.evaluation.verdict import DetectorVerdict, judge_arms
 
 RESAMPLES = np.random.default_rng(0).normal(scale=0.02, size=400)
 """What the choice of test images does to every arm alike."""
@@ -20,8 +20,8 @@ def figures(arm: str, role: Role, value: float, own_noise: float = 0.0, image_au
     return Figures(arm, role, "probe", 10, 0.95, points, resampled)
 
 
-def verdict(*arms: Figures, forbidden: tuple[str, ...] = ()) -> Verdict:
-    found = judge(arms, forbidden)
+def verdict(*arms: Figures, forbidden: tuple[str, ...] = ()) -> DetectorVerdict:
+    found = judge_arms(arms, forbidden)
     assert found is not None
     return found
 
@@ -87,4 +87,4 @@ def test_a_control_as_good_as_the_dataset_is_named() -> None:
 
 def test_without_a_headline_there_is_no_verdict() -> None:
     bare = Figures("ours", "ours", "probe", 1, 0.95, {}, {})
-    assert judge([bare]) is None
+    assert judge_arms([bare]) is None

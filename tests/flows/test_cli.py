@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from flows.cli import app
 from flows.looking import doctor
 from flows.server.server import prefect_server
-from flows.terminal import FAILED, INTERRUPTED, OK, duration, progress, run_to_status, size
+from flows.terminal import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, duration, progress, run_to_status, size
 from tasks.contracts import DefectoryError
 from tasks.workspace import Workspace
 from tests import stand_in
@@ -43,13 +43,13 @@ def defectory(*arguments: str) -> tuple[int, str]:
 
 def test_help_names_every_verb() -> None:
     status, said = defectory("--help")
-    assert status == OK
+    assert status == EXIT_OK
     assert all(f" {verb} " in said for verb in VERBS + VERBS_OF_MANY)
 
 
 def test_plan_says_what_would_be_made_before_anything_is_there(folder: Path) -> None:
     status, said = defectory("plan")
-    assert status == OK
+    assert status == EXIT_OK
     for category in CATEGORIES:
         row = next(line for line in said.splitlines() if category in line)
         assert [cell.strip() for cell in row.split("│")[2:6]] == [str(SAMPLES), "2", "0", str(SAMPLES)]
@@ -60,7 +60,7 @@ def test_plan_says_what_would_be_made_before_anything_is_there(folder: Path) -> 
 
 def test_status_says_how_to_begin(folder: Path) -> None:
     status, said = defectory("status")
-    assert status == OK
+    assert status == EXIT_OK
     assert said.count("missing") == 3 + len(CATEGORIES)
     assert "`defectory run` begins" in said
 
@@ -73,7 +73,7 @@ def test_the_doctor_says_what_to_do_and_fails(folder: Path, monkeypatch: pytest.
     assert findings["disk"].ok
     assert not findings["store"].ok
     status, said = defectory("doctor")
-    assert status == FAILED
+    assert status == EXIT_FAILED
     assert "fail dvc remote" in said
     assert SECRET not in said
 
@@ -101,7 +101,7 @@ def test_bad_params_end_a_stage_with_one_clear_message(
     monkeypatch.delitem(sys.modules, f"flows.{stage}", raising=False)
     with pytest.raises(SystemExit) as ended:
         runpy.run_module(f"flows.{stage}", run_name="__main__")
-    assert ended.value.code == FAILED
+    assert ended.value.code == EXIT_FAILED
     said = capsys.readouterr()
     assert said.err.splitlines() == [
         "error: params.yaml:",
@@ -116,7 +116,7 @@ def test_an_unreachable_server_is_named_without_its_password(capsys: pytest.Capt
             pytest.fail("there is no server")
 
     with temporary_settings({PREFECT_API_URL: f"http://me:{SECRET}@127.0.0.1:9/api"}):
-        assert run_to_status(run) == FAILED
+        assert run_to_status(run) == EXIT_FAILED
     said = capsys.readouterr().err
     assert said.startswith("error: no Prefect server answers at http://127.0.0.1:9:")
     assert SECRET not in said
@@ -132,7 +132,7 @@ def test_a_stage_in_a_process_of_its_own_says_its_error_and_nothing_else(folder:
         capture_output=True,
         text=True,
     )
-    assert (ended.returncode, ended.stdout) == (FAILED, "")
+    assert (ended.returncode, ended.stdout) == (EXIT_FAILED, "")
     assert len(ended.stderr.splitlines()) == 1, ended.stderr
     assert "splits.json" in ended.stderr
 
@@ -141,7 +141,7 @@ def test_an_error_is_one_line_on_stderr(capsys: pytest.CaptureFixture[str]) -> N
     def fail() -> None:
         raise DefectoryError("a.png: [empty]; give another")
 
-    assert run_to_status(fail) == FAILED
+    assert run_to_status(fail) == EXIT_FAILED
     assert capsys.readouterr() == ("", "error: a.png: [empty]; give another\n")
 
 
@@ -149,7 +149,7 @@ def test_a_full_disk_is_one_line_too(capsys: pytest.CaptureFixture[str]) -> None
     def fail() -> None:
         raise OSError(28, "No space left on device", "data/x.parquet")
 
-    assert run_to_status(fail) == FAILED
+    assert run_to_status(fail) == EXIT_FAILED
     assert "data/x.parquet: No space left on device; free some" in capsys.readouterr().err
 
 
@@ -157,7 +157,7 @@ def test_an_interrupt_says_that_nothing_is_lost(capsys: pytest.CaptureFixture[st
     def interrupt() -> None:
         raise KeyboardInterrupt
 
-    assert run_to_status(interrupt) == INTERRUPTED
+    assert run_to_status(interrupt) == EXIT_INTERRUPTED
     assert "goes on from there" in capsys.readouterr().err
 
 

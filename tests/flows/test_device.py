@@ -14,7 +14,7 @@ from flows import policy
 from flows.cli import app
 from flows.machines.workers import only
 from flows.options import DEVICE_VARIABLE
-from flows.terminal import FAILED, OK
+from flows.terminal import EXIT_FAILED, EXIT_OK
 from tests import stand_in
 from tests.factory_fixtures import write_params, write_photographs
 
@@ -58,7 +58,7 @@ def defectory(*arguments: str) -> tuple[int, str, str]:
 @pytest.mark.parametrize("verb", COMPUTING, ids=lambda verb: verb[0])
 def test_a_device_that_is_not_there_ends_a_verb_in_one_line_before_it_reads(verb: tuple[str, ...]) -> None:
     status, said, error = defectory(*verb, "--device", "nowhere")
-    assert (status, said) == (FAILED, "")
+    assert (status, said) == (EXIT_FAILED, "")
     assert error.startswith("error: device 'nowhere': ")
     assert error.count("\n") == 1
     assert error.endswith("such as cpu\n")
@@ -67,12 +67,12 @@ def test_a_device_that_is_not_there_ends_a_verb_in_one_line_before_it_reads(verb
 def test_the_environment_names_it_too_and_the_option_goes_first(params: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(DEVICE_VARIABLE, "nowhere")
     assert defectory("plan")[2].startswith("error: device 'nowhere': ")
-    assert defectory("plan", "--device", "cpu")[0] == OK
+    assert defectory("plan", "--device", "cpu")[0] == EXIT_OK
 
 
 def test_the_plan_says_which_device_it_would_be(params: Path) -> None:
     status, said, _ = defectory("plan", "--device", "cpu")
-    assert status == OK
+    assert status == EXIT_OK
     assert said.splitlines()[-1] == "device: cpu"
 
 

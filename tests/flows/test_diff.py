@@ -11,11 +11,11 @@ import pytest
 from typer.testing import CliRunner
 
 from flows.cli import app
-from flows.terminal import FAILED, OK
+from flows.terminal import EXIT_FAILED, EXIT_OK
 from flows.versions.repository import git
-from flows.versions.version_files import VersionFiles, open_version, read_pictures, read_released
+from flows.versions.version_files import VersionFiles, open_version, read_released, read_released_pictures
 from tasks.files.pictures import decode_image
-from tasks.release.diff import Diff, Pair, changed_keys, compare, draw_pairs
+from tasks.release.diff import Diff, Pair, changed_keys, compare_releases, draw_pairs
 from tests.two_versions import make_releases
 
 ADDED = ("mono-000001", "mono-000004", "mono-000005", "poly-000004", "poly-000005")
@@ -31,7 +31,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 @pytest.fixture(scope="module")
 def found(folders: tuple[Path, Path]) -> Diff:
     old, new = (read_released(open_version(str(folder), ".")) for folder in folders)
-    return compare(old, new)
+    return compare_releases(old, new)
 
 
 def run_diff(*arguments: str) -> tuple[int, str]:
@@ -46,7 +46,7 @@ def test_every_sample_is_added_removed_changed_or_the_same(found: Diff) -> None:
 
 def test_the_way_back_is_the_mirror_image(folders: tuple[Path, Path], found: Diff) -> None:
     old, new = (read_released(open_version(str(folder), ".")) for folder in folders)
-    back = compare(new, old)
+    back = compare_releases(new, old)
     assert (back.added, back.removed, back.changed, back.same) == (REMOVED, ADDED, CHANGED, found.same)
     pd.testing.assert_frame_equal(
         back.counts.rename(columns={"before": "after", "after": "before"}), found.counts, check_like=True
@@ -55,7 +55,7 @@ def test_the_way_back_is_the_mirror_image(folders: tuple[Path, Path], found: Dif
 
 def test_a_version_does_not_differ_from_itself(folders: tuple[Path, Path]) -> None:
     released = read_released(open_version(str(folders[1]), "."))
-    same = compare(released, released)
+    same = compare_releases(released, released)
     assert (same.added, same.removed, same.changed, same.same) == ((), (), (), 10)
     assert same.metrics.empty
     for table in (same.counts, same.scores, same.fates):
@@ -114,7 +114,7 @@ def test_tags_are_compared_with_their_params_and_sheets_show_the_very_samples(
     two_versions: Path, tmp_path: Path
 ) -> None:
     status, said = run_diff("cells-v1", "cells-v2", "--repo", str(two_versions), "--out", str(tmp_path))
-    assert status == OK, said
+    assert status == EXIT_OK, said
     assert "5 added: mono-000001, mono-000004, " in said
     assert "2 removed: mono-000002, poly-000003" in said
     rows = [[cell.strip() for cell in line.split("│")] for line in said.splitlines()]
@@ -133,7 +133,7 @@ def test_only_what_is_needed_is_read(two_versions: Path, monkeypatch: pytest.Mon
     spied = VersionFiles(version.name, lambda path: opened.append(path) or version.open(path), version.settings)  # type: ignore[func-returns-value]
     manifest = read_released(spied).manifest
     chosen = manifest[manifest["sample_id"] == "poly-000003"]
-    [(image, mask)] = read_pictures(spied, chosen).values()
+    [(image, mask)] = read_released_pictures(spied, chosen).values()
     assert sorted(opened) == ["images/poly/00001.parquet", "ledger.parquet", "manifest.parquet", "metrics.json"]
     stored = pd.read_parquet(two_versions.parent / "v1" / "images" / "poly" / "00001.parquet").set_index("sample_id")
     np.testing.assert_array_equal(image, decode_image(stored.loc["poly-000003", "image"]["bytes"]))
@@ -144,27 +144,27 @@ def test_a_clone_without_the_data_reads_them_from_the_store(two_versions: Path, 
     clone = tmp_path / "clone"
     git(tmp_path, "clone", "--quiet", str(two_versions), clone.name)
     status, said = run_diff("cells-v1", "cells-v2", "--repo", str(clone))
-    assert (status, "1 changed: poly-000000" in said) == (OK, True), said
+    assert (status, "1 changed: poly-000000" in said) == (EXIT_OK, True), said
     assert not list((clone / ".dvc").glob("cache/files/md5/*/*.parquet"))
 
 
 def test_what_is_neither_a_tag_nor_a_release_is_named(two_versions: Path, tmp_path: Path) -> None:
     status, said = run_diff("cells-v1", "cells-v9", "--repo", str(two_versions))
-    assert status == FAILED
+    assert status == EXIT_FAILED
     assert "no version is tagged 'cells-v9'; tags here: cells-v1, cells-v2" in said
     status, said = run_diff(str(tmp_path), "cells-v1", "--repo", str(two_versions))
-    assert status == FAILED
+    assert status == EXIT_FAILED
     assert "no release in this folder" in said
 
 
 def test_an_unknown_tag_of_an_address_is_one_line(two_versions: Path) -> None:
     status, said = run_diff("cells-v9", "cells-v2", "--repo", two_versions.as_uri())
-    assert status == FAILED
+    assert status == EXIT_FAILED
     assert "the version 'cells-v9' cannot be read: unknown Git revision" in said
 
 
 def test_a_folder_and_a_tag_can_be_compared_but_not_their_params(two_versions: Path) -> None:
     status, said = run_diff(str(two_versions), "cells-v2", "--repo", str(two_versions))
-    assert status == OK, said
+    assert status == EXIT_OK, said
     assert "10 the same, byte for byte" in said
     assert "give two tags to compare them" in said

@@ -21,7 +21,7 @@ from flows.cli import app
 from flows.factory import factory, resume
 from flows.generate import generate
 from flows.line import stations
-from flows.machines.fan_out import Shared, share
+from flows.machines.fan_out import Shared, share_run
 from flows.machines.part import generate_part
 from flows.server.local_store import StoreKey
 from flows.versions.verbs import verify_here
@@ -299,7 +299,7 @@ def shared(folder: Path, endpoint: str, key: StoreKey, monkeypatch: pytest.Monke
     """A run in the store, and a machine of its own for whoever makes a part of it."""
     monkeypatch.setenv("DEFECTORY_SCRATCH", str(folder / "scratch"))
     store = f"s3://datasets/part-tests/{folder.name}"
-    return share(store, endpoint, write_params(folder), folder / "data")
+    return share_run(store, endpoint, write_params(folder), folder / "data")
 
 
 def test_shared_parts_are_sent_collected_and_released(undisturbed: Path, folder: Path, shared: Shared) -> None:

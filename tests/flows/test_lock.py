@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from flows.line.lock import alone, exclusive
-from tasks.plan import WHOLE, Part
+from tasks.plan import WHOLE_PLAN, Part
 
 FIRST, SECOND = Part(0, 2), Part(1, 2)
 
@@ -28,7 +28,7 @@ with alone(Path(sys.argv[1]), Part(*map(int, sys.argv[2:]))):
 
 
 @contextmanager
-def holder(root: Path, part: Part = WHOLE) -> Iterator[subprocess.Popen[str]]:
+def holder(root: Path, part: Part = WHOLE_PLAN) -> Iterator[subprocess.Popen[str]]:
     """A process that holds the lock, or waits for it, until its input ends."""
     command = [sys.executable, "-c", _HOLDER, str(root), str(part.index), str(part.count)]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from flows.publish import verify
+from flows.publish import verify_release
 from flows.versions.pull import pull
 from flows.versions.verbs import pull_here
 from tasks.contracts import DefectoryError
@@ -37,7 +37,7 @@ def test_one_category_is_whole_and_nothing_of_the_others_is_transferred(
     samples = ReleaseDataset(folder)
     assert (len(samples), samples.categories) == (5, ("mono",))
     assert list(samples.damaged()) == []
-    verify(folder)
+    verify_release(folder)
     brought = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     shards = {f"images/mono/{number:05d}.parquet" for number in range(3)}
     assert brought == {"README.md", "manifest.parquet", *shards}

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from flows.cli import app
 from flows.line.stations import Run, adapt, masks, pack, paint, score
-from flows.terminal import FAILED, OK
+from flows.terminal import EXIT_FAILED, EXIT_OK
 from tasks.files.atomic import sha256
 from tasks.inputs.build import build_inputs
 from tasks.inputs.dataset import read_inputs
@@ -112,7 +112,7 @@ def test_an_image_made_alone_has_the_bytes_it_was_released_with(folder: Path, sy
     name = one_of(folder, system)
     shutil.rmtree(folder / "data" / "candidates")
     status, said = remake(name, "--out", str(tmp_path / "again.webp"))
-    assert status == OK, said
+    assert status == EXIT_OK, said
     assert said.count("yes") == 2
     assert f"{name}: image and mask are the released ones" in said
     row = read_row(folder / "data" / "release", name)
@@ -128,14 +128,14 @@ def test_what_the_params_plan_now_has_no_part_in_it(folder: Path) -> None:
     planned = plan_samples(load_params(folder / "params.yaml"), read_inputs(folder / "data" / "inputs"))
     assert row["seed"] not in {spec.seed for spec in planned}
     status, said = remake(name)
-    assert (status, said.count("yes")) == (OK, 2), said
+    assert (status, said.count("yes")) == (EXIT_OK, 2), said
 
 
 def test_another_seed_in_the_row_makes_another_image_and_fails(folder: Path) -> None:
     name = one_of(folder, stand_in.NAME)
     set_row(folder, name, seed=12345)
     status, said = remake(name)
-    assert status == FAILED
+    assert status == EXIT_FAILED
     assert "no" in said
     assert f"{name}: image" in said
     assert "came out with other bytes" in said
@@ -158,7 +158,7 @@ def test_other_inputs_models_and_params_are_named_before_painting(
     ):
         set_row(folder, name, **{column: other})
         status, said = remake(name)
-        assert (status, said.count("the manifest has")) == (FAILED, 1), said
+        assert (status, said.count("the manifest has")) == (EXIT_FAILED, 1), said
         assert words in said
         assert "git checkout TAG && dvc pull data/inputs data/models" in said
         set_row(folder, name, **{column: row[column]})
@@ -175,7 +175,7 @@ def test_a_sample_that_was_not_released_is_told_its_fate(folder: Path) -> None:
     rows.loc[len(rows)] = ["brass-000099", "brass", "rejected", "max_seam_contrast", 4.0, None]
     rows.to_parquet(ledger)
     status, said = remake("brass-000099")
-    assert status == FAILED
+    assert status == EXIT_FAILED
     assert "the ledger says: rejected, max_seam_contrast" in said
 
 
@@ -183,11 +183,11 @@ def test_a_manifest_of_an_earlier_version_is_named(folder: Path) -> None:
     path = folder / "data" / "release" / "manifest.parquet"
     pq.write_table(pq.read_table(path).drop_columns(["index", "line_fingerprint"]), path)
     status, said = remake("brass-000000")
-    assert status == FAILED
+    assert status == EXIT_FAILED
     assert "without index, line_fingerprint; run `defectory release`" in said
 
 
 def test_another_ending_is_refused_before_any_work(folder: Path) -> None:
     status, said = remake("brass-000000", "--out", "again.png")
-    assert status == FAILED
+    assert status == EXIT_FAILED
     assert "expected a name ending in .webp" in said

@@ -10,7 +10,7 @@ from torch import Tensor
 from tasks.diffusion.codec import Codec, load_codec
 from tasks.diffusion.latents import blend, to_tensor
 from tasks.generation import adaptation
-from tasks.generation.adaptation import adapt, adaptation_loss, ridge_regression, windows
+from tasks.generation.adaptation import adapt_decoder, adaptation_loss, overlapping_windows, ridge_regression
 from tasks.networks.lpips import shared_lpips
 from tasks.params import AdaptParams, CodecParams
 
@@ -44,7 +44,7 @@ def test_the_objective_falls_and_the_defect_stays(
 ) -> None:
     latents, cleans, masks = case
     plain = codec.decode(latents)
-    adapted = adapt(codec, latents, cleans, masks, params)
+    adapted = adapt_decoder(codec, latents, cleans, masks, params)
     before = adaptation_loss(plain, plain, cleans, masks, 100.0)
     after = adaptation_loss(adapted, plain, cleans, masks, 100.0)
     assert after < before
@@ -59,7 +59,7 @@ def test_the_painted_defect_looks_as_the_decoder_made_it(
 ) -> None:
     latents, cleans, masks = case
     plain = codec.decode(latents).clamp(-1, 1)
-    adapted = blend(adapt(codec, latents, cleans, masks, params).clamp(-1, 1), plain, masks)
+    adapted = blend(adapt_decoder(codec, latents, cleans, masks, params).clamp(-1, 1), plain, masks)
     assert shared_lpips()(adapted, plain).max() < 0.05
 
 
@@ -73,7 +73,7 @@ def test_gradient_descent_goes_down(
         return losses[-1]
 
     monkeypatch.setattr(adaptation, "adaptation_loss", remembered)
-    adapt(codec, *(part[:1] for part in case), PUBLISHED)
+    adapt_decoder(codec, *(part[:1] for part in case), PUBLISHED)
     average = torch.stack(losses).detach().unfold(0, 5, 1).mean(dim=1)
     assert (average.diff() < 0).all()
 
@@ -82,20 +82,20 @@ def test_the_closed_form_brings_the_surroundings_nearer_by_half(
     codec: Codec, case: tuple[Tensor, Tensor, Tensor]
 ) -> None:
     plain = codec.decode(case[0])
-    adapted = adapt(codec, *case, CLOSED_FORM)
+    adapted = adapt_decoder(codec, *case, CLOSED_FORM)
     assert outside_error(adapted, *case[1:]) < 0.5 * outside_error(plain, *case[1:])
 
 
 def test_the_closed_form_beats_short_gradient_descent(codec: Codec, case: tuple[Tensor, Tensor, Tensor]) -> None:
     latents, cleans, masks = case
     plain = codec.decode(latents)
-    exact, stepped = (adapt(codec, latents, cleans, masks, params) for params in (CLOSED_FORM, PUBLISHED))
+    exact, stepped = (adapt_decoder(codec, latents, cleans, masks, params) for params in (CLOSED_FORM, PUBLISHED))
     assert adaptation_loss(exact, plain, cleans, masks, 100.0) < adaptation_loss(stepped, plain, cleans, masks, 100.0)
 
 
 def test_none_is_the_plain_decoder(codec: Codec, case: tuple[Tensor, Tensor, Tensor]) -> None:
     latents, cleans, masks = case
-    adapted = adapt(codec, latents, cleans, masks, AdaptParams(kind="none"))
+    adapted = adapt_decoder(codec, latents, cleans, masks, AdaptParams(kind="none"))
     assert torch.allclose(adapted, codec.decode(latents), atol=0.06)
 
 
@@ -103,8 +103,8 @@ def test_none_is_the_plain_decoder(codec: Codec, case: tuple[Tensor, Tensor, Ten
 def test_an_image_does_not_depend_on_its_companions(
     codec: Codec, case: tuple[Tensor, Tensor, Tensor], params: AdaptParams
 ) -> None:
-    together = adapt(codec, *case, params)
-    alone = adapt(codec, *(part[1:] for part in case), params)
+    together = adapt_decoder(codec, *case, params)
+    alone = adapt_decoder(codec, *(part[1:] for part in case), params)
     assert torch.equal(together[1:], alone)
 
 
@@ -112,7 +112,7 @@ def test_the_weights_come_back_even_after_an_error(
     codec: Codec, case: tuple[Tensor, Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = {name: tensor.clone() for name, tensor in codec.state_dict().items()}
-    adapt(codec, *case, PUBLISHED)
+    adapt_decoder(codec, *case, PUBLISHED)
     calls = iter(range(100))
 
     def fail_late(*args: object) -> Tensor:
@@ -122,13 +122,13 @@ def test_the_weights_come_back_even_after_an_error(
 
     monkeypatch.setattr(adaptation, "adaptation_loss", fail_late)
     with pytest.raises(RuntimeError, match="out of memory"):
-        adapt(codec, *case, PUBLISHED)
+        adapt_decoder(codec, *case, PUBLISHED)
     assert all(torch.equal(tensor, before[name]) for name, tensor in codec.state_dict().items())
 
 
 def test_windows_add_up_to_one_without_a_seam() -> None:
     total = torch.zeros(20, 36)
-    for rows, columns, hat in windows(20, 36, 8):
+    for rows, columns, hat in overlapping_windows(20, 36, 8):
         total[rows, columns] += hat
         assert (hat > 0).all()
     assert torch.allclose(total, torch.ones(20, 36))

@@ -17,8 +17,8 @@ from tasks.inputs.dataset import read_inputs
 from tasks.inputs.foreground import find_foreground, learn_foreground
 from tasks.inputs.foreground_learned import (
     background_cells,
+    cell_features,
     clusters_of,
-    features_of,
     find_by_cells,
     learn_cells,
     linear_discriminant,
@@ -88,8 +88,10 @@ def test_the_same_photographs_give_the_same_bits_and_companions_do_not_matter() 
     assert again is not None
     assert np.array_equal(first.direction, again.direction)
     assert first.threshold == again.threshold
-    assert features_of(cleans[0]).shape == (80, 80, 24)
-    assert np.array_equal(clusters_of(np.stack([features_of(cleans[0])])), clusters_of(features_of(cleans[0])[None]))
+    assert cell_features(cleans[0]).shape == (80, 80, 24)
+    assert np.array_equal(
+        clusters_of(np.stack([cell_features(cleans[0])])), clusters_of(cell_features(cleans[0])[None])
+    )
 
 
 def test_an_accelerator_finds_the_same() -> None:
@@ -103,7 +105,7 @@ def test_an_accelerator_finds_the_same() -> None:
 
 def test_cells_of_a_flat_photograph_are_all_alike() -> None:
     """The network's own padding must not make a border of its own."""
-    cells = features_of(np.full((SIZE, SIZE, 3), 90, np.uint8))
+    cells = cell_features(np.full((SIZE, SIZE, 3), 90, np.uint8))
     assert np.abs(cells - cells[40, 40]).max() < 1e-4
 
 

@@ -14,7 +14,7 @@ from tasks.contracts import CLEAN, TEST, TRAIN, DefectoryError, InputImage
 from tasks.files.pictures import encode_image
 from tasks.inputs import lazy
 from tasks.inputs.dataset import (
-    REPORT,
+    INPUTS_REPORT,
     SPLITS,
     Inputs,
     PackedImage,
@@ -64,7 +64,7 @@ def written(folder: Path, images: list[InputImage]) -> Inputs:
     for category in {image.category for image in images}:
         entries |= write_category(folder, category, packed([each for each in images if each.category == category]))
     write_splits(folder, entries)
-    write_json(folder / REPORT, {"skipped": []})
+    write_json(folder / INPUTS_REPORT, {"skipped": []})
     return read_inputs(folder)
 
 

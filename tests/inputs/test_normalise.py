@@ -11,7 +11,7 @@ import PIL.Image
 import pytest
 from scipy.ndimage import label
 
-from tasks.inputs.normalise import UnusableInput, decode_image, decode_mask, fit_image, fit_mask
+from tasks.inputs.normalise import UnusableInput, fit_image, fit_mask, read_mask, read_photograph
 from tests.inputs.helpers import mask_of, photograph, save
 
 LIMIT = 1_000_000
@@ -20,7 +20,7 @@ LIMIT = 1_000_000
 def test_sixteen_bit_grey_is_scaled_and_not_clipped(tmp_path: Path) -> None:
     values = np.array([[0, 257, 1000], [32768, 65278, 65535]], dtype=np.uint16)
     PIL.Image.fromarray(values).save(tmp_path / "deep.png")
-    decoded = decode_image(tmp_path / "deep.png", LIMIT)
+    decoded = read_photograph(tmp_path / "deep.png", LIMIT)
     assert decoded.dtype == np.uint8
     assert decoded[..., 0].tolist() == [[0, 1, 4], [128, 254, 255]]
     assert (decoded == decoded[..., :1]).all()
@@ -31,19 +31,19 @@ def test_every_mode_becomes_rgb(tmp_path: Path, mode: str) -> None:
     colour = PIL.Image.new("RGB", (20, 10), (255, 255, 255))
     ending = "tif" if mode == "CMYK" else "png"
     colour.convert(mode).save(tmp_path / f"image.{ending}")
-    decoded = decode_image(tmp_path / f"image.{ending}", LIMIT)
+    decoded = read_photograph(tmp_path / f"image.{ending}", LIMIT)
     assert decoded.shape == (10, 20, 3)
     assert (decoded == 255).all()
 
 
 def test_a_palette_is_looked_up(tmp_path: Path) -> None:
     PIL.Image.new("RGB", (4, 4), (35, 164, 54)).quantize(4).save(tmp_path / "palette.png")
-    assert decode_image(tmp_path / "palette.png", LIMIT)[0, 0].tolist() == [35, 164, 54]
+    assert read_photograph(tmp_path / "palette.png", LIMIT)[0, 0].tolist() == [35, 164, 54]
 
 
 def test_what_transparency_hides_does_not_come_back(tmp_path: Path) -> None:
     PIL.Image.new("RGBA", (4, 4), (200, 100, 50, 0)).save(tmp_path / "hidden.png")
-    assert not decode_image(tmp_path / "hidden.png", LIMIT).any()
+    assert not read_photograph(tmp_path / "hidden.png", LIMIT).any()
 
 
 def test_a_photograph_is_turned_upright(tmp_path: Path) -> None:
@@ -51,7 +51,7 @@ def test_a_photograph_is_turned_upright(tmp_path: Path) -> None:
     exif = sideways.getexif()
     exif[0x0112] = 6
     sideways.save(tmp_path / "phone.jpg", exif=exif)
-    assert decode_image(tmp_path / "phone.jpg", LIMIT).shape == (20, 10, 3)
+    assert read_photograph(tmp_path / "phone.jpg", LIMIT).shape == (20, 10, 3)
 
 
 def _bomb(side: int) -> bytes:
@@ -69,7 +69,7 @@ def test_a_truncated_image_is_refused(tmp_path: Path, ending: str) -> None:
     whole = save(photograph(1), tmp_path / f"whole.{ending}").read_bytes()
     (tmp_path / f"cut.{ending}").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(UnusableInput, match="damaged") as caught:
-        decode_image(tmp_path / f"cut.{ending}", LIMIT)
+        read_photograph(tmp_path / f"cut.{ending}", LIMIT)
     assert str(tmp_path) not in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -89,34 +89,34 @@ def test_a_truncated_image_is_refused(tmp_path: Path, ending: str) -> None:
 def test_files_without_a_usable_image_are_refused(tmp_path: Path, content: bytes, reason: str) -> None:
     (tmp_path / "bad.png").write_bytes(content)
     with pytest.raises(UnusableInput, match=reason):
-        decode_image(tmp_path / "bad.png", LIMIT)
+        read_photograph(tmp_path / "bad.png", LIMIT)
 
 
 def test_a_missing_file_and_a_floating_point_image_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UnusableInput, match="No such file"):
-        decode_image(tmp_path / "absent.png", LIMIT)
+        read_photograph(tmp_path / "absent.png", LIMIT)
     PIL.Image.fromarray(np.ones((4, 4), np.float32)).save(tmp_path / "float.tif")
     with pytest.raises(UnusableInput, match="8 or 16 bits"):
-        decode_image(tmp_path / "float.tif", LIMIT)
+        read_photograph(tmp_path / "float.tif", LIMIT)
 
 
 def test_a_mask_is_what_lies_above_the_threshold_in_any_channel(tmp_path: Path) -> None:
     levels = np.array([[0, 127, 128, 255]], np.uint8)
     save(levels, tmp_path / "levels.png")
-    assert decode_mask(tmp_path / "levels.png", LIMIT, 127, (1, 4)).tolist() == [[False, False, True, True]]
+    assert read_mask(tmp_path / "levels.png", LIMIT, 127, (1, 4)).tolist() == [[False, False, True, True]]
     coloured = np.zeros((2, 2, 3), np.uint8)
     coloured[1, 0] = (35, 164, 54)
     save(coloured, tmp_path / "coloured.png")
-    assert decode_mask(tmp_path / "coloured.png", LIMIT, 127, (2, 2)).tolist() == [[False, False], [True, False]]
+    assert read_mask(tmp_path / "coloured.png", LIMIT, 127, (2, 2)).tolist() == [[False, False], [True, False]]
 
 
 def test_masks_that_are_empty_or_of_another_size_are_refused(tmp_path: Path) -> None:
     save(mask_of(value=1), tmp_path / "faint.png")
     with pytest.raises(UnusableInput, match=r"empty.*mask_threshold 127.*brightest is 1"):
-        decode_mask(tmp_path / "faint.png", LIMIT, 127, (64, 64))
+        read_mask(tmp_path / "faint.png", LIMIT, 127, (64, 64))
     save(mask_of(), tmp_path / "mask.png")
     with pytest.raises(UnusableInput, match="64 x 64 pixels, the image 80 x 60"):
-        decode_mask(tmp_path / "mask.png", LIMIT, 127, (60, 80))
+        read_mask(tmp_path / "mask.png", LIMIT, 127, (60, 80))
 
 
 def test_fits_keep_the_whole_the_middle_or_the_shape() -> None:

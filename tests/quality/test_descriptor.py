@@ -9,7 +9,7 @@ from skimage import data
 from torch import Tensor
 
 from tasks.networks.lpips import LPIPS
-from tasks.quality.descriptor import LENGTH, describe, shrink
+from tasks.quality.descriptor import DESCRIPTOR_LENGTH, descriptors_of, shrink
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def test_squared_distances_estimate_lpips(network: LPIPS, images: Tensor) -> Non
     first, second = torch.triu_indices(len(images), len(images), offset=1)
     small = shrink(images)
     true = network(small[first], small[second]).numpy()
-    descriptors = describe(network, images).float()
+    descriptors = descriptors_of(network, images).float()
     estimated = (descriptors[first] - descriptors[second]).square().sum(dim=1).numpy()
     relative = (estimated - true) / true
     assert true.min() < 0.05
@@ -45,14 +45,14 @@ def test_squared_distances_estimate_lpips(network: LPIPS, images: Tensor) -> Non
 
 @torch.inference_mode()
 def test_descriptors_are_the_same_bytes_each_time_and_equal_for_equal_images(network: LPIPS, images: Tensor) -> None:
-    once, again = describe(network, images[:4]), describe(network, images[:4])
+    once, again = descriptors_of(network, images[:4]), descriptors_of(network, images[:4])
     assert once.dtype == torch.float16
-    assert once.shape == (4, LENGTH)
+    assert once.shape == (4, DESCRIPTOR_LENGTH)
     assert once.numpy().tobytes() == again.numpy().tobytes()
-    twice = describe(network, images[:1].repeat(2, 1, 1, 1))
+    twice = descriptors_of(network, images[:1].repeat(2, 1, 1, 1))
     assert torch.equal(twice[0], twice[1])
 
 
 @torch.inference_mode()
 def test_descriptors_stay_in_the_range_where_their_distances_are_exact(network: LPIPS, images: Tensor) -> None:
-    assert describe(network, images).double().square().sum(dim=1).max() < 8
+    assert descriptors_of(network, images).double().square().sum(dim=1).max() < 8

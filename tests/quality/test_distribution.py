@@ -12,7 +12,7 @@ from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorIncepti
 
 from tasks.contracts import DefectoryError, Image
 from tasks.quality import distribution
-from tasks.quality.distribution import features_of, fid, fid_name, fid_of, kid, kid_name, kid_of
+from tasks.quality.distribution import fid, fid_name, fid_of, kid, kid_name, kid_of, network_features
 
 
 def crops(picture: str, count: int, seed: int) -> list[Image]:
@@ -86,16 +86,16 @@ def test_photographs_of_one_texture_are_nearer_than_those_of_another() -> None:
 
 def test_features_are_those_before_the_classes_and_do_not_depend_on_companions() -> None:
     images = crops("gravel", 3, 0)
-    together = features_of(images, "efficientnet_lite0")
+    together = network_features(images, "efficientnet_lite0")
     assert together.shape == (3, 1280)
-    assert np.array_equal(together[1:2], features_of(images[1:2], "efficientnet_lite0"))
+    assert np.array_equal(together[1:2], network_features(images[1:2], "efficientnet_lite0"))
 
 
 def test_names_say_the_network_and_an_unknown_one_is_refused() -> None:
     assert kid_name("efficientnet_lite0") == "kid_efficientnet_lite0"
     assert fid_name("inception_v3") == "fid_inception_v3"
     with pytest.raises(DefectoryError, match=r"no network 'vgg'.*efficientnet_lite0, inception_v3"):
-        features_of([], "vgg")
+        network_features([], "vgg")
 
 
 def test_inception_gives_the_features_below_its_classes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -107,11 +107,11 @@ def test_inception_gives_the_features_below_its_classes(monkeypatch: pytest.Monk
     distribution._trunk.cache_clear()
     monkeypatch.setenv("DEFECTORY_INCEPTION_WEIGHTS", str(tmp_path / "absent.pth"))
     with pytest.raises(DefectoryError, match=r"absent\.pth"):
-        features_of(crops("gravel", 1, 0), "inception_v3")
+        network_features(crops("gravel", 1, 0), "inception_v3")
     monkeypatch.setenv("DEFECTORY_INCEPTION_WEIGHTS", str(tmp_path / "inception.pth"))
     image = crops("gravel", 1, 0)[0]
     with torch.inference_mode():
         expected = saved(torch.from_numpy(image).permute(2, 0, 1)[None])[0]
-    assert features_of([image], "inception_v3") == pytest.approx(expected.numpy())
+    assert network_features([image], "inception_v3") == pytest.approx(expected.numpy())
     assert expected.shape == (1, 2048)
     distribution._trunk.cache_clear()

@@ -10,7 +10,8 @@ import pytest
 
 from tasks.contracts import DefectoryError
 from tasks.params import SelectParams
-from tasks.quality.select import RULES, nearest_accepted, select
+from tasks.quality.nearest import nearest_accepted
+from tasks.quality.select import RULES, row_verdicts
 
 PARAMS = SelectParams()
 GOOD = {
@@ -52,7 +53,7 @@ def test_a_planted_fault_is_rejected_by_its_rule_with_its_value(
 ) -> None:
     scores = candidates(4)
     plant(scores, 2, fault)
-    verdicts = select(scores, PARAMS)
+    verdicts = row_verdicts(scores, PARAMS)
     assert [verdict.status for verdict in verdicts] == ["accepted", "accepted", "rejected", "accepted"]
     assert verdicts[2].sample_id == "bottle-000002"
     assert verdicts[2].rule == rule
@@ -66,28 +67,28 @@ def test_every_rule_is_a_param_and_tried_in_a_fixed_order() -> None:
         scores = candidates(1)
         for _, fault, _ in FAULTS[first:]:
             plant(scores, 0, fault)
-        assert select(scores, PARAMS)[0].rule == FAULTS[first][0]
+        assert row_verdicts(scores, PARAMS)[0].rule == FAULTS[first][0]
 
 
 def test_thresholds_themselves_pass() -> None:
     scores = candidates(1)
     exactly = {"change_inside": 6.0, "lpips_inside": 0.02, "seam_contrast": 3.0}
     plant(scores, 0, exactly)
-    assert select(scores, PARAMS)[0].status == "accepted"
+    assert row_verdicts(scores, PARAMS)[0].status == "accepted"
 
 
 def test_a_missing_value_and_an_empty_mask_meet_no_rule() -> None:
     scores = candidates(2)
     plant(scores, 0, {"lpips_inside": math.nan})
     plant(scores, 1, {"intended_area": 0.0, "effective_area": 0.0})
-    assert [verdict.rule for verdict in select(scores, PARAMS)] == ["min_lpips_inside", "min_effective_share"]
+    assert [verdict.rule for verdict in row_verdicts(scores, PARAMS)] == ["min_lpips_inside", "min_effective_share"]
 
 
 def test_of_duplicates_the_first_index_stays_whatever_the_order_of_rows() -> None:
     scores = candidates(5)
     scores.at[3, "descriptor"] = scores.at[1, "descriptor"]
     for order in ([0, 1, 2, 3, 4], [4, 3, 2, 1, 0]):
-        verdicts = select(scores.iloc[order], PARAMS)
+        verdicts = row_verdicts(scores.iloc[order], PARAMS)
         assert [verdict.sample_id for verdict in verdicts] == [f"bottle-{index:06d}" for index in order]
         rejected = [verdict for verdict in verdicts if verdict.status == "rejected"]
         assert [(one.sample_id, one.rule, one.value) for one in rejected] == [("bottle-000003", "min_nearest_lpips", 0)]
@@ -97,7 +98,7 @@ def test_a_rejected_or_failed_sample_rejects_no_duplicate_of_itself() -> None:
     scores = candidates(3).assign(error=["", None, "the mask did not fit"])
     scores["descriptor"] = [scores.at[0, "descriptor"]] * 3
     plant(scores, 0, {"seam_contrast": 9.0})
-    verdicts = select(scores, PARAMS)
+    verdicts = row_verdicts(scores, PARAMS)
     assert [verdict.status for verdict in verdicts] == ["rejected", "accepted", "failed"]
     assert verdicts[2].error == "the mask did not fit"
     assert verdicts[2].rule == ""
@@ -108,31 +109,31 @@ def test_failed_rows_need_no_scores() -> None:
     scores = candidates(2).assign(error=["", "out of masks"])
     scores.loc[1, list(GOOD)] = math.nan
     scores.at[1, "descriptor"] = None
-    assert [verdict.status for verdict in select(scores, PARAMS)] == ["accepted", "failed"]
+    assert [verdict.status for verdict in row_verdicts(scores, PARAMS)] == ["accepted", "failed"]
 
 
 def test_duplicates_in_different_categories_both_stay() -> None:
     bottles, tiles = candidates(3), candidates(3, "tile")
     tiles["descriptor"] = bottles["descriptor"]
     together = pd.concat([bottles, tiles])
-    assert {verdict.status for verdict in select(together, PARAMS)} == {"accepted"}
+    assert {verdict.status for verdict in row_verdicts(together, PARAMS)} == {"accepted"}
 
 
 def test_an_accepted_value_is_the_distance_to_the_nearest_accepted_before() -> None:
     scores = candidates(2)
     first, second = (scores.at[row, "descriptor"].astype(np.float64) for row in (0, 1))
-    verdicts = select(scores, PARAMS)
+    verdicts = row_verdicts(scores, PARAMS)
     assert verdicts[0].value == math.inf
     assert verdicts[1].value == pytest.approx(np.square(first - second).sum(), rel=1e-12)
 
 
 def test_no_candidates_give_no_verdicts() -> None:
-    assert select(candidates(1).iloc[:0], PARAMS) == []
+    assert row_verdicts(candidates(1).iloc[:0], PARAMS) == []
 
 
 def test_a_missing_column_is_named() -> None:
     with pytest.raises(DefectoryError, match="seam_contrast"):
-        select(candidates(2).drop(columns="seam_contrast"), PARAMS)
+        row_verdicts(candidates(2).drop(columns="seam_contrast"), PARAMS)
 
 
 @pytest.mark.parametrize("threshold", [0.0, 0.9, 1.3, 5.0])

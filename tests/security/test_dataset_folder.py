@@ -18,7 +18,7 @@ from flows.inputs import fingerprint_of_sources
 from tasks.contracts import SkippedInput
 from tasks.inputs.build import build_inputs
 from tasks.inputs.dataset import read_inputs
-from tasks.inputs.normalise import decode_image
+from tasks.inputs.normalise import read_photograph
 from tasks.inputs.readers import list_source
 from tasks.params import Params, SourceParams
 from tasks.release.build import build_release
@@ -144,11 +144,11 @@ class _Page(HTMLParser):
 def test_nothing_that_hides_behind_the_pixels_of_a_polyglot_goes_on(tmp_path: Path) -> None:
     root = mvtec_tree(tmp_path / "disc")
     path = root / "train/good/000.png"
-    before = decode_image(path, 10_000)
+    before = read_photograph(path, 10_000)
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("payload", "MALICIOUS-PAYLOAD")
     assert zipfile.is_zipfile(path)
-    np.testing.assert_array_equal(decode_image(path, 10_000), before)
+    np.testing.assert_array_equal(read_photograph(path, 10_000), before)
     build_inputs(params_of(mvtec_source(root)), tmp_path, tmp_path / "out")
     written = b"".join(file.read_bytes() for file in (tmp_path / "out").iterdir())
     assert b"payload" not in written.lower()

@@ -14,7 +14,7 @@ import pytest
 from flows.publish import preflight
 from flows.versions.pull import pull
 from flows.versions.repository import git
-from flows.versions.version_files import open_version, read_pictures
+from flows.versions.version_files import open_version, read_released_pictures
 from tasks.contracts import DefectoryError, check_below, check_name
 from tasks.evaluation.examples import released
 from tasks.files.pictures import encode_image
@@ -77,7 +77,7 @@ def test_a_manifest_cannot_name_a_shard_elsewhere(tmp_path: Path, shard: str) ->
     readers: tuple[Callable[[], object], ...] = (
         lambda: ReleaseDataset(folder),
         lambda: released(folder, "cell", 32, 3),
-        lambda: read_pictures(open_version(str(folder), "."), planted.to_pandas()),
+        lambda: read_released_pictures(open_version(str(folder), "."), planted.to_pandas()),
     )
     for read in readers:
         with pytest.raises(DefectoryError, match=r"manifest\.parquet: the path .* leads out of its folder"):

@@ -15,7 +15,7 @@ from flows.machines.deploy import publish_version
 from flows.machines.fan_out import fan_out
 from flows.machines.part import generate_part
 from flows.server.server import prefect_server
-from flows.terminal import FAILED, run_to_status
+from flows.terminal import EXIT_FAILED, run_to_status
 from flows.versions.pull import pull
 from flows.versions.repository import init_workspace, override_endpoint
 from flows.versions.version_files import open_version
@@ -66,11 +66,11 @@ def test_an_address_with_a_password_is_refused_and_not_told(
         lambda: pull("v1", url, tmp_path / "pulled"),
         lambda: open_version("v1", url),
     ):
-        assert run_to_status(action) == FAILED
+        assert run_to_status(action) == EXIT_FAILED
     monkeypatch.setenv("AWS_ENDPOINT_URL", url)
-    assert run_to_status(lambda: Store("s3://bucket/x").check_readable()) == FAILED
+    assert run_to_status(lambda: Store("s3://bucket/x").check_readable()) == EXIT_FAILED
     with temporary_settings({PREFECT_API_URL: url}):
-        assert run_to_status(lambda: prefect_server().__enter__()) == FAILED
+        assert run_to_status(lambda: prefect_server().__enter__()) == EXIT_FAILED
     said = "".join(capfd.readouterr())
     assert said.count("error: ") == 8
     assert SECRET not in said

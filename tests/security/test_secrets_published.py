@@ -10,7 +10,7 @@ import pytest
 from benchmarks import kill_trees
 from flows.looking.tables import show_findings
 from flows.publish import publish
-from flows.terminal import FAILED, run_to_status
+from flows.terminal import EXIT_FAILED, run_to_status
 from flows.versions.repository import git, init_workspace, override_endpoint
 from tests.conftest import KEY
 from tests.flows.test_publish import DEAD, PARAMS, PROJECT, STAGES
@@ -46,7 +46,7 @@ def test_a_run_with_a_server_of_its_own_keeps_no_key_in_database_logs_or_data(
 
     refused, done = status_with(SECRET), status_with(KEY.secret_key)
     said = (repo / "publish.log").read_bytes()
-    assert refused == FAILED
+    assert refused == EXIT_FAILED
     assert b"refuses the key" in said
     assert not done, said.decode()
     assert (tmp_path / "prefect" / "prefect.db").is_file()
@@ -73,11 +73,11 @@ def test_publishing_and_the_doctor_say_and_write_no_key_whatever_fails(
 
     (repo / "params.yaml").write_text(PARAMS.format(samples=4))
     git(repo, "commit", "-qam", "4 samples")
-    assert run_to_status(lambda: publish(repo, announce=push_refused)) == FAILED
-    assert run_to_status(lambda: publish(repo)) == FAILED
-    assert run_to_status(lambda: show_findings(repo / "params.yaml", repo / "data", repo)) == FAILED
+    assert run_to_status(lambda: publish(repo, announce=push_refused)) == EXIT_FAILED
+    assert run_to_status(lambda: publish(repo)) == EXIT_FAILED
+    assert run_to_status(lambda: show_findings(repo / "params.yaml", repo / "data", repo)) == EXIT_FAILED
     override_endpoint(repo, DEAD)
-    assert run_to_status(lambda: publish(repo)) == FAILED
+    assert run_to_status(lambda: publish(repo)) == EXIT_FAILED
     said = "".join(capfd.readouterr())
     assert "Forbidden" in said
     assert said.count("refuses the key") == 2

@@ -18,7 +18,7 @@ from flows.cli import app
 from flows.server.access import check_host
 from flows.server.local_store import StoreKey, local_store
 from flows.server.server import embedded_server, open_to_other_runs
-from flows.terminal import FAILED
+from flows.terminal import EXIT_FAILED
 from tasks.contracts import DefectoryError
 
 PASSWORD = "somebody:planted-password-7c1e"
@@ -39,7 +39,7 @@ def test_up_beyond_loopback_is_refused_without_a_password(host: str, monkeypatch
     monkeypatch.setattr("flows.server.server.supervised", lambda *_: pytest.fail("a server was started"))
     with temporary_settings(restore_defaults={PREFECT_SERVER_API_AUTH_STRING}):
         ended = CliRunner().invoke(app, ["up", "--host", host])
-    assert ended.exit_code == FAILED
+    assert ended.exit_code == EXIT_FAILED
     assert f"--host {host}" in ended.output
     assert "set PREFECT_SERVER_API_AUTH_STRING" in ended.output
 

@@ -12,7 +12,7 @@ from tasks.diffusion.codec import EmbeddedCodec
 from tasks.diffusion.denoiser import Denoiser
 from tasks.params import DenoiserParams
 from tasks.synthesis.adabldm.denoiser import build_embedded
-from tasks.synthesis.adabldm.sampler import Edit
+from tasks.synthesis.adabldm.sampler import EditRequest
 
 
 @pytest.fixture(scope="session")
@@ -37,14 +37,14 @@ def random_denoiser(tiny_denoiser_params: DenoiserParams) -> Denoiser:
 
 
 @pytest.fixture
-def make_edit() -> Callable[..., Edit]:
-    def make(count: int = 3, empty: bool = False, strength: float = 3.0) -> Edit:
+def make_edit() -> Callable[..., EditRequest]:
+    def make(count: int = 3, empty: bool = False, strength: float = 3.0) -> EditRequest:
         generator = torch.Generator().manual_seed(5)
         masks = torch.zeros(count, 1, 64, 64)
         if not empty:
             masks[:, :, 20:36, 24:44] = 1
         cleans: Tensor = torch.rand(count, 3, 64, 64, generator=generator) * 2 - 1
-        return Edit(
+        return EditRequest(
             cleans=cleans,
             masks=masks,
             trimaps=masks.clamp_min(0.5),

@@ -15,7 +15,7 @@ FPR_LIMIT = 0.3
 """Of PRO: up to which false positive rate its curve is integrated (Bergmann et al., MVTec AD, IJCV 2021)."""
 
 
-def auroc(positives: Counts, negatives: Counts) -> Counts:
+def auroc_of_counts(positives: Counts, negatives: Counts) -> Counts:
     """The probability that a positive scores above a negative, ties counted half."""
     total = negatives.sum(axis=1, keepdims=True)
     below = total - np.cumsum(negatives, axis=1) + negatives / 2

@@ -15,7 +15,7 @@ from tasks.contracts import Mask
 from tasks.evaluation.metrics import curves
 from tasks.evaluation.metrics.instances import region_weights
 
-QUANTILES = 2000
+SCORE_QUANTILES = 2000
 """Half of the positives' scores, who are few, and half of the negatives'. Each is a bin, and so is what lies between
 two. Up to a thousand defect pixels are so told apart one by one, and all values are exact."""
 
@@ -69,7 +69,7 @@ class PixelHistograms:
 
 def _ranking_values(positives: NDArray[np.float64], negatives: NDArray[np.float64], what: str) -> Values:
     return {
-        f"{what}_auroc": curves.auroc(positives, negatives),
+        f"{what}_auroc": curves.auroc_of_counts(positives, negatives),
         f"{what}_ap": curves.average_precision(positives, negatives),
         f"{what}_f1_max": curves.f1_max(positives, negatives),
     }
@@ -88,7 +88,7 @@ def _edges(maps: NDArray[np.float32], masks: NDArray[np.bool_]) -> NDArray[np.fl
 
 def _quantiles(scores: NDArray[np.float32]) -> NDArray[np.float32]:
     """As numpy's, which take longer for so many at once."""
-    half = QUANTILES // 2
+    half = SCORE_QUANTILES // 2
     return np.sort(scores)[np.arange(half) * len(scores) // half]
 
 

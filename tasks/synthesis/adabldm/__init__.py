@@ -29,7 +29,7 @@ from tasks.params.systems import AdaBLDMParams
 from tasks.progress import Report
 from tasks.seeds import derive, torch_generator
 from tasks.synthesis.adabldm.denoiser import fit_denoiser, load_fitted_denoiser
-from tasks.synthesis.adabldm.sampler import Edit, paint_latents, trimap
+from tasks.synthesis.adabldm.sampler import EditRequest, paint_latents, trimap
 from tasks.synthesis.protocol import Painted, full_batches
 
 
@@ -65,7 +65,7 @@ def paint(model: Model, places: Sequence[Place], params: Params) -> Painted:
     return Painted(torch.cat(latents), model.codec, prompts=prompts)
 
 
-def _edit(model: Model, places: Sequence[Place]) -> Edit:
+def _edit(model: Model, places: Sequence[Place]) -> EditRequest:
     def labels(types: Sequence[str]) -> Tensor:
         return torch.tensor([model.table.index(p.spec.category, t) for p, t in zip(places, types, strict=True)])
 
@@ -73,7 +73,7 @@ def _edit(model: Model, places: Sequence[Place]) -> Edit:
     shape = (model.codec.latent_channels, side, side)
     noise = [torch.randn(shape, generator=torch_generator(derive(place.spec.seed, "paint"))) for place in places]
     trimaps = [torch.from_numpy(trimap(place.mask, place.clean.foreground)) for place in places]
-    asked = Edit(
+    asked = EditRequest(
         cleans=to_tensor([place.clean.image for place in places]),
         masks=mask_tensor([place.mask for place in places]),
         trimaps=torch.stack(trimaps).unsqueeze(1).float(),

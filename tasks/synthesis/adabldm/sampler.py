@@ -37,7 +37,7 @@ DEFECT, OBJECT, BACKGROUND = 1.0, 0.5, 0.0
 
 
 @dataclass(frozen=True)
-class Edit:
+class EditRequest:
     """n places to be painted."""
 
     cleans: Tensor
@@ -72,7 +72,7 @@ def stage_of(step: int, params: AdaBLDMParams) -> str:
 
 @torch.no_grad()
 def paint_latents(
-    denoiser: Denoiser, codec: Codec, schedule: DDPMScheduler, edit: Edit, params: AdaBLDMParams
+    denoiser: Denoiser, codec: Codec, schedule: DDPMScheduler, edit: EditRequest, params: AdaBLDMParams
 ) -> Tensor:
     """Latents (n, channels, h, w) of the edited images, from pure noise and deterministic in `edit`."""
     with torch.autocast(edit.cleans.device.type, torch.bfloat16):
@@ -96,7 +96,7 @@ def paint_latents(
     return latents if stage == "free" else blend(latents, clean_latents, cells)
 
 
-def keep_clean_pixels(codec: Codec, latents: Tensor, edit: Edit) -> Tensor:
+def keep_clean_pixels(codec: Codec, latents: Tensor, edit: EditRequest) -> Tensor:
     """Decode, put the clean pixels back outside of the mask, encode again."""
     with torch.autocast(latents.device.type, torch.bfloat16):
         pixels = blend(codec.decode(latents).float().clamp(-1, 1), edit.cleans, edit.masks)

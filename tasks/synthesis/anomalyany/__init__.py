@@ -33,7 +33,7 @@ from tasks.progress import Report
 from tasks.seeds import derive, torch_generator
 from tasks.synthesis.anomalyany.attention_guidance import words_in
 from tasks.synthesis.anomalyany.descriptions import Descriptions, fit_descriptions, load_descriptions
-from tasks.synthesis.anomalyany.guided_edit import Edit, GuidedPainter
+from tasks.synthesis.anomalyany.guided_edit import GuidedEditRequest, GuidedPainter
 from tasks.synthesis.anomalyany.normal_conditioning import Chain
 from tasks.synthesis.anomalyany.text_image import TextImage
 from tasks.synthesis.anomalyany.text_image_training import fit_text_image, load_text_image
@@ -80,7 +80,7 @@ def paint(model: Model, places: Sequence[Place], params: Params) -> Painted:
 
 
 @torch.no_grad()
-def edit_of(model: Model, places: Sequence[Place], params: Params) -> Edit:
+def edit_of(model: Model, places: Sequence[Place], params: Params) -> GuidedEditRequest:
     """What is to be painted at the places."""
     kinds = [(place.spec.category, place.spec.defect_type) for place in places]
     prompts = [prompt_of(params.backbone.prompt, *pair) for pair in kinds]
@@ -88,7 +88,7 @@ def edit_of(model: Model, places: Sequence[Place], params: Params) -> Edit:
     descriptions = [model.descriptions[category][kind] for category, kind in kinds]
     masks = mask_tensor([place.mask for place in places], model.codec.device)
     chain = _chain(model, places, masks, params.of(AnomalyAnyParams).steps)
-    return Edit(
+    return GuidedEditRequest(
         chain=chain,
         masks=masks,
         hole=Hole(masks, chain.clean * (1 - chain.cells)) if model.backbone.takes_holes else None,

@@ -33,7 +33,7 @@ def shipped() -> Descriptions:
     return yaml.safe_load(_SHIPPED.read_text(encoding="utf-8"))
 
 
-def describe(category: str, defect_type: str, given: Mapping[str, Mapping[str, str]]) -> str:
+def sentence_for(category: str, defect_type: str, given: Mapping[str, Mapping[str, str]]) -> str:
     """The sentence for a type: the given one, the shipped one, that of any category, or one made of the names."""
     name = category.replace("_", " ")
     if defect_type == CLEAN:
@@ -48,7 +48,7 @@ def describe(category: str, defect_type: str, given: Mapping[str, Mapping[str, s
 def fit_descriptions(inputs: Inputs, given: Mapping[str, Mapping[str, str]], workdir: Path) -> Descriptions:
     """The sentences for every type that may be painted, written to `workdir`."""
     found = {
-        category: {kind: describe(category, kind, given) for kind in _types(inputs, category)}
+        category: {kind: sentence_for(category, kind, given) for kind in _types(inputs, category)}
         for category in inputs.categories
     }
     target, made_from = workdir / DESCRIPTIONS, fingerprint("descriptions 1", found)

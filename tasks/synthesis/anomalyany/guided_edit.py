@@ -36,7 +36,7 @@ from tasks.synthesis.anomalyany.text_image import TextImage
 
 
 @dataclass(frozen=True)
-class Edit:
+class GuidedEditRequest:
     """n places to be painted, and what is to be seen there."""
 
     chain: Chain
@@ -66,7 +66,7 @@ class GuidedPainter:
     params: AnomalyAnyParams
 
     @torch.no_grad()
-    def steps(self, edit: Edit) -> Iterator[Tensor]:
+    def steps(self, edit: GuidedEditRequest) -> Iterator[Tensor]:
         """The latents (n, channels, h, w) after every step; the last ones are free of noise, and clean outside."""
         latents, tokens = edit.chain.start(), edit.tokens
         first_focus = focus_of(self.attention(edit, latents, tokens, 0))
@@ -78,14 +78,16 @@ class GuidedPainter:
             latents = edit.chain.advance(latents, self.prediction(edit, latents, tokens, step), step)
             yield latents
 
-    def attention(self, edit: Edit, latents: Tensor, tokens: Tensor, step: int) -> Tensor:
+    def attention(self, edit: GuidedEditRequest, latents: Tensor, tokens: Tensor, step: int) -> Tensor:
         """A^j at the latents, (n, side, side)."""
         with cross_attention(self.backbone.unet) as recorded, torch.autocast(latents.device.type, torch.bfloat16):
             self.backbone.predict(latents, edit.chain.timesteps(step).clamp_min(0), tokens, edit.hole)
         maps = recorded.at_side(self.params.attention_side)
         return anomaly_map(maps, edit.words, self.params.attention_sharpness)
 
-    def attend(self, edit: Edit, latents: Tensor, tokens: Tensor, step: int, first_focus: Tensor) -> Tensor:
+    def attend(
+        self, edit: GuidedEditRequest, latents: Tensor, tokens: Tensor, step: int, first_focus: Tensor
+    ) -> Tensor:
         """z_t <- z_t - alpha_t grad(L_att) m, some times."""
         if not self.params.attention_rate:
             return latents
@@ -98,7 +100,7 @@ class GuidedPainter:
 
         return descend(latents, loss, alpha.view(-1, 1, 1, 1) * edit.chain.cells, self.params.attention_updates)
 
-    def refine(self, edit: Edit, latents: Tensor, tokens: Tensor, step: int) -> Tensor:
+    def refine(self, edit: GuidedEditRequest, latents: Tensor, tokens: Tensor, step: int) -> Tensor:
         """The latents moved inside the mask until the image they stand for fits its description better."""
         if not self.params.refinement_rate:
             return latents
@@ -109,13 +111,13 @@ class GuidedPainter:
 
         return descend(latents, loss, self.params.refinement_rate * edit.chain.cells, self.params.refinement_updates)
 
-    def fit_of(self, edit: Edit, latents: Tensor) -> Tensor:
+    def fit_of(self, edit: GuidedEditRequest, latents: Tensor) -> Tensor:
         """The cosine (n,) between the decoded latents and the descriptions."""
         with torch.autocast(latents.device.type, torch.bfloat16):
             images = self.codec.decode(latents)
         return (self.text_image.of_images(images.float().clamp(-1, 1)) * edit.described).sum(dim=1)
 
-    def prediction(self, edit: Edit, latents: Tensor, tokens: Tensor, step: int) -> Tensor:
+    def prediction(self, edit: GuidedEditRequest, latents: Tensor, tokens: Tensor, step: int) -> Tensor:
         """v_clean + (1 + (g - 1) m) (v_defect - v_clean)."""
         timesteps = edit.chain.timesteps(step).clamp_min(0).repeat(2)
         hole = edit.hole and edit.hole.twice()

@@ -32,7 +32,7 @@ from tasks.training.composites import TrainingImage
 from tasks.training.loop import AveragedTrainer, train_product
 
 TEXT_IMAGE = "text_image.safetensors"
-Descriptions = Mapping[str, Mapping[str, str]]
+Sentences = Mapping[str, Mapping[str, str]]
 """A sentence by category and defect type."""
 _BATCH = 16
 _TEMPERATURE = 0.07
@@ -95,7 +95,7 @@ class _Contrast(AveragedTrainer[_ContrastBatch]):
 
 
 def fit_text_image(
-    inputs: Inputs, params: Params, descriptions: Descriptions, workdir: Path, device: torch.device, report: Report
+    inputs: Inputs, params: Params, descriptions: Sentences, workdir: Path, device: torch.device, report: Report
 ) -> None:
     """Train the embedded model; a pretrained one is taken as it is."""
     block, target = params.of(AnomalyAnyParams), workdir / TEXT_IMAGE
@@ -117,7 +117,7 @@ def fit_text_image(
 
 
 def load_text_image(
-    inputs: Inputs, params: Params, descriptions: Descriptions, workdir: Path, device: torch.device
+    inputs: Inputs, params: Params, descriptions: Sentences, workdir: Path, device: torch.device
 ) -> TextImage:
     """Raises DefectoryError where the fit has not finished."""
     block = params.of(AnomalyAnyParams)
@@ -128,7 +128,7 @@ def load_text_image(
     return model.requires_grad_(False).eval().to(device)
 
 
-def _texts(table: LabelTable, params: Params, descriptions: Descriptions) -> list[list[str]]:
+def _texts(table: LabelTable, params: Params, descriptions: Sentences) -> list[list[str]]:
     prompts = [prompt_of(params.backbone.prompt, *pair) for pair in table.pairs]
     return [prompts, [descriptions[category][kind] for category, kind in table.pairs]]
 

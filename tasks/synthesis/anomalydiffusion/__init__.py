@@ -29,7 +29,7 @@ from tasks.params.systems import AnomalyDiffusionParams
 from tasks.progress import Report
 from tasks.seeds import derive, torch_generator
 from tasks.synthesis.anomalydiffusion.embedding import AnomalyDenoiser
-from tasks.synthesis.anomalydiffusion.sampler import Scene, paint_blended
+from tasks.synthesis.anomalydiffusion.sampler import BlendRequest, paint_blended
 from tasks.synthesis.anomalydiffusion.training import fit_embedding, load_embedding
 from tasks.synthesis.protocol import Painted, full_batches
 
@@ -66,14 +66,14 @@ def paint(model: Model, places: Sequence[Place], params: Params) -> Painted:
     return Painted(torch.cat(latents), model.codec, prompts=prompts)
 
 
-def _scene(model: Model, places: Sequence[Place]) -> Scene:
+def _scene(model: Model, places: Sequence[Place]) -> BlendRequest:
     images = to_tensor([place.clean.image for place in places], model.codec.device)
     with torch.no_grad(), torch.autocast(images.device.type, torch.bfloat16):
         cleans = model.codec.encode(images).float()
     shape = cleans.shape[1:]
     noise = [torch.randn(shape, generator=torch_generator(derive(place.spec.seed, "paint"))) for place in places]
     labels = [model.table.index(place.spec.category, place.spec.defect_type) for place in places]
-    scene = Scene(
+    scene = BlendRequest(
         cleans=cleans,
         masks=mask_tensor([place.mask for place in places]),
         labels=torch.tensor(labels),

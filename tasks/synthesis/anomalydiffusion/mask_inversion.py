@@ -33,9 +33,9 @@ from tasks.networks.device import moved
 from tasks.params import Params, TrainingParams, fingerprint
 from tasks.progress import Report
 from tasks.seeds import derive, numpy_generator, torch_generator
-from tasks.synthesis.anomalydiffusion.mask_pictures import Picture, mask_of, mask_pictures
+from tasks.synthesis.anomalydiffusion.mask_pictures import MaskPicture, mask_of, mask_pictures
 from tasks.training.composites import TrainingImage
-from tasks.training.loop import train
+from tasks.training.loop import run_training
 
 CHECKPOINT = "mask_inversion.checkpoint.safetensors"
 _TOKENS = 4
@@ -72,7 +72,7 @@ class MaskDenoiser(Denoiser):
 
 
 @dataclass(frozen=True)
-class MaskModel:
+class MaskInversionModel:
     """What masks are drawn with."""
 
     denoiser: MaskDenoiser
@@ -126,7 +126,7 @@ def picture_side(params: Params) -> int:
 
 
 @torch.no_grad()
-def draw_pictures(model: MaskModel, label: int, size: int, seed: int) -> Iterator[Picture]:
+def draw_pictures(model: MaskInversionModel, label: int, size: int, seed: int) -> Iterator[MaskPicture]:
     """Endless pictures (size, size) of a label; the n-th depends on seed, label and n alone."""
     shape = (model.codec.latent_channels, size // FACTOR, size // FACTOR)
     device = model.codec.device
@@ -143,7 +143,7 @@ def draw_pictures(model: MaskModel, label: int, size: int, seed: int) -> Iterato
         yield from pictures.cpu().numpy()
 
 
-def new_model(codec: Codec, pictures: Sequence[TrainingImage], params: Params, seed: int) -> MaskModel:
+def new_model(codec: Codec, pictures: Sequence[TrainingImage], params: Params, seed: int) -> MaskInversionModel:
     """With weights drawn from `seed`; the small U-Net gets latents of unit variance of the pictures it is to draw."""
     table = LabelTable(tuple(sorted({(shown.category, shown.defect_type) for shown in pictures})))
     if params.backbone.kind == "embedded":
@@ -157,11 +157,16 @@ def new_model(codec: Codec, pictures: Sequence[TrainingImage], params: Params, s
             backbone, schedule = EmbeddedBackbone(codec.latent_channels, _CHANNELS, []), training_schedule()
             backbone.words.requires_grad_(False)
         denoiser = MaskDenoiser(backbone, len(table)).to(codec.device)
-        return MaskModel(denoiser, schedule, codec, table)
+        return MaskInversionModel(denoiser, schedule, codec, table)
 
 
 def _train(
-    model: MaskModel, pictures: Sequence[TrainingImage], params: Params, workdir: Path, seed: int, report: Report
+    model: MaskInversionModel,
+    pictures: Sequence[TrainingImage],
+    params: Params,
+    workdir: Path,
+    seed: int,
+    report: Report,
 ) -> None:
     training, checkpoint = mask_training(params), workdir / CHECKPOINT
     pool = encode_pool(model.codec, pictures, model.table)
@@ -169,11 +174,11 @@ def _train(
     made_from = fingerprint("mask inversion 1", training, params.backbone, seed, params.dataset.threads, shown)
     trainer = DenoiserTrainer(model.denoiser, model.schedule, pool, training, seed)
     trainer.resume_from(checkpoint, made_from)
-    train(trainer, checkpoint, made_from, lambda done, steps: report("learning masks", done, steps))
+    run_training(trainer, checkpoint, made_from, lambda done, steps: report("learning masks", done, steps))
     trainer.finish()
 
 
-def _accepted(drawn: Iterator[Picture], real: Sequence[Mask], wanted: int) -> Iterator[Mask]:
+def _accepted(drawn: Iterator[MaskPicture], real: Sequence[Mask], wanted: int) -> Iterator[Mask]:
     """At most `wanted` masks, each of the size of a real one."""
     masks = (mask_of(picture, like) for picture, like in zip(islice(drawn, _TRIES * wanted), cycle(real), strict=False))
     return islice((mask for mask in masks if mask is not None), wanted)

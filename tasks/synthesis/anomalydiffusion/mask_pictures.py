@@ -20,7 +20,7 @@ from tasks.contracts import Mask, ReferenceMask
 from tasks.masks.place import crop
 from tasks.training.composites import TrainingImage, flipped
 
-Picture = NDArray[np.float32]
+MaskPicture = NDArray[np.float32]
 """Grey and square, about [-1, 1]."""
 
 _TURN = 20.0
@@ -51,7 +51,7 @@ def mask_pictures(
     return pictures
 
 
-def picture_of(mask: Mask, side: int, turn: float = 0.0) -> Picture:
+def picture_of(mask: Mask, side: int, turn: float = 0.0) -> MaskPicture:
     """The shape of a mask, turned by so many degrees, as large as the margins of a picture of this side allow."""
     shape = crop(mask)
     larger = np.kron(shape, np.ones((-(-side // max(shape.shape)),) * 2, np.float32))
@@ -64,7 +64,7 @@ def picture_of(mask: Mask, side: int, turn: float = 0.0) -> Picture:
     return ndimage.gaussian_filter(picture, _SOFTNESS)
 
 
-def mask_of(picture: Picture, like: Mask) -> Mask | None:
+def mask_of(picture: MaskPicture, like: Mask) -> Mask | None:
     """The shape in a picture, in the middle of an image, no longer and no larger than the real mask `like`.
 
     None for an empty picture, and for one whose shape hugs the border.

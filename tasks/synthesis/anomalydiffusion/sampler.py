@@ -38,7 +38,7 @@ _LEAST_DIFFERENCE = 1e-2
 
 
 @dataclass(frozen=True)
-class Scene:
+class BlendRequest:
     """n places to be painted."""
 
     cleans: Tensor
@@ -55,7 +55,7 @@ class Scene:
 
 @torch.no_grad()
 def paint_blended(
-    denoiser: AnomalyDenoiser, schedule: DDPMScheduler, scene: Scene, params: AnomalyDiffusionParams
+    denoiser: AnomalyDenoiser, schedule: DDPMScheduler, scene: BlendRequest, params: AnomalyDiffusionParams
 ) -> Tensor:
     """Latents (n, channels, h, w), deterministic in `scene`; outside the mask's cells exactly the clean ones."""
     cells = cells_of(scene.masks)
@@ -76,7 +76,7 @@ def paint_blended(
 class _Guide:
     """clean + (1 + (g - 1) m) (defect - clean), the predictions of both in one batch."""
 
-    def __init__(self, denoiser: AnomalyDenoiser, scene: Scene, cells: Tensor) -> None:
+    def __init__(self, denoiser: AnomalyDenoiser, scene: BlendRequest, cells: Tensor) -> None:
         self._backbone, self._anomaly_tokens = denoiser.backbone, denoiser.embedding.count
         defect, clean = denoiser.tokens(scene.labels, scene.masks), denoiser.clean_tokens(scene.labels)
         self._tokens = torch.cat([defect, clean])

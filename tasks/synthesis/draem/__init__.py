@@ -34,7 +34,7 @@ CHANGES = 3
 _LEAST_PART = 0.5
 """Of a texture's side, the smallest part that is magnified to the whole."""
 
-Picture = PIL.Image.Image
+_Picture = PIL.Image.Image
 
 
 @dataclass(frozen=True)
@@ -60,14 +60,14 @@ def paint(model: Model, places: Sequence[Place], params: Params) -> Painted:
 def _overlay(textures: Sequence[bytes], place: Place) -> Levels:
     generator = numpy_generator(derive(place.spec.seed, "paint"))
     chosen = decode_image(textures[int(generator.integers(len(textures)))])
-    texture = changed(part_of(chosen, len(place.mask), generator), generator)
+    texture = changed(random_part(chosen, len(place.mask), generator), generator)
     image = place.clean.image
     if (image == image[..., :1]).all():
         texture = np.asarray(PIL.Image.fromarray(texture).convert("L").convert("RGB"))
     return laid_over(image, texture, place.mask, place.spec.strength)
 
 
-def part_of(texture: Image, size: int, generator: Generator) -> Image:
+def random_part(texture: Image, size: int, generator: Generator) -> Image:
     """A random square part of a square texture, mirrored at random, as (size, size, 3)."""
     side = max(1, round(len(texture) * generator.uniform(_LEAST_PART, 1)))
     top, left = generator.integers(0, len(texture) - side, 2, endpoint=True)
@@ -85,17 +85,17 @@ def changed(texture: Image, generator: Generator) -> Image:
     return np.asarray(picture)
 
 
-def _gamma(picture: Picture, generator: Generator) -> Picture:
+def _gamma(picture: _Picture, generator: Generator) -> _Picture:
     gamma = generator.uniform(0.5, 2.0)
     return picture.point([round(255 * (level / 255) ** gamma) for level in range(256)] * 3)
 
 
-def _brightness(picture: Picture, generator: Generator) -> Picture:
+def _brightness(picture: _Picture, generator: Generator) -> _Picture:
     factor, offset = generator.uniform(0.8, 1.2), generator.uniform(-30, 30)
     return picture.point([round(min(max(factor * level + offset, 0), 255)) for level in range(256)] * 3)
 
 
-def _hue_and_saturation(picture: Picture, generator: Generator) -> Picture:
+def _hue_and_saturation(picture: _Picture, generator: Generator) -> _Picture:
     turn, factor = generator.integers(-50, 51), generator.uniform(0.5, 1.5)
     hue, saturation, value = picture.convert("HSV").split()
     hue = hue.point([int(level + turn) % 256 for level in range(256)])
@@ -103,7 +103,7 @@ def _hue_and_saturation(picture: Picture, generator: Generator) -> Picture:
     return PIL.Image.merge("HSV", (hue, saturation, value)).convert("RGB")
 
 
-def _turned(picture: Picture, generator: Generator) -> Picture:
+def _turned(picture: _Picture, generator: Generator) -> _Picture:
     """Turned by up to 45 degrees; the corners are filled by the texture's own mirror image."""
     size = picture.width
     wide = PIL.Image.fromarray(np.pad(np.asarray(picture), ((size // 4,) * 2, (size // 4,) * 2, (0, 0)), "symmetric"))
@@ -112,7 +112,7 @@ def _turned(picture: Picture, generator: Generator) -> Picture:
     return turned.crop((edge, edge, edge + size, edge + size))
 
 
-_CHANGES: tuple[Callable[[Picture, Generator], Picture], ...] = (
+_CHANGES: tuple[Callable[[_Picture, Generator], _Picture], ...] = (
     _gamma,
     _brightness,
     _hue_and_saturation,

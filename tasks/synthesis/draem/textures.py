@@ -19,7 +19,7 @@ from tasks.files.atomic import file_sha256, write_atomic
 from tasks.files.pictures import encode_image
 from tasks.files.products import is_made, mark_made
 from tasks.files.tables import IMAGE_ROWS, encode_table
-from tasks.inputs.normalise import UnusableInput, decode_image
+from tasks.inputs.normalise import UnusableInput, read_photograph
 from tasks.params import fingerprint
 from tasks.progress import Report
 from tasks.seeds import derive, numpy_generator
@@ -80,7 +80,7 @@ def _files(folder: str) -> list[Path]:
 
 def _read(file: Path, max_pixels: int) -> Image | None:
     try:
-        return decode_image(file, max_pixels)
+        return read_photograph(file, max_pixels)
     except UnusableInput:
         return None
 

@@ -38,9 +38,9 @@ from tasks.params.systems import InpaintLoraParams
 from tasks.progress import Report
 from tasks.seeds import derive, torch_generator
 from tasks.synthesis import crop_paste
-from tasks.synthesis.inpaint_lora.low_fidelity import LOOKS_NAMES, Looks, distances_inside, select
+from tasks.synthesis.inpaint_lora.low_fidelity import LOOKS_NAMES, Looks, distances_inside, least_faithful
 from tasks.synthesis.inpaint_lora.low_rank import LowRankBackbone
-from tasks.synthesis.inpaint_lora.sampler import Draw, Filling, fill
+from tasks.synthesis.inpaint_lora.sampler import Draw, FillRequest, fill_holes
 from tasks.synthesis.inpaint_lora.training import DefectFillTrainer
 from tasks.synthesis.protocol import Painted, full_batches
 from tasks.training.loop import train_product
@@ -113,11 +113,11 @@ def _paint_batch(model: Model, places: Sequence[Place], exemplars: Tensor, param
     candidates, distances, strangeness = [], [], []
     for number in range(own.candidates):
         draw = draw_of(model, places, filling, number, own)
-        latents = fill(model.network, model.schedule, sampler, filling, draw)
+        latents = fill_holes(model.network, model.schedule, sampler, filling, draw)
         candidates.append(latents)
         distances.append(distances_inside(decode_plain(model.codec, latents), cleans, filling.masks))
         strangeness.append(model.looks.strangeness(latents, filling.masks, filling.defect_labels))
-    chosen = select(torch.stack(distances), torch.stack(strangeness))
+    chosen = least_faithful(torch.stack(distances), torch.stack(strangeness))
     return torch.stack(candidates)[chosen, torch.arange(len(places), device=chosen.device)]
 
 
@@ -129,7 +129,7 @@ def _exemplars(model: Model, places: Sequence[Place], params: Params) -> Tensor:
     return images.to(model.codec.device)
 
 
-def filling_of(model: Model, places: Sequence[Place], cleans: Tensor, exemplars: Tensor, start: float) -> Filling:
+def filling_of(model: Model, places: Sequence[Place], cleans: Tensor, exemplars: Tensor, start: float) -> FillRequest:
     """What the places ask for; `cleans` and `exemplars` are images (n, 3, height, width) in [-1, 1]."""
 
     def labels(types: Sequence[str]) -> Tensor:
@@ -138,7 +138,7 @@ def filling_of(model: Model, places: Sequence[Place], cleans: Tensor, exemplars:
     with torch.no_grad(), torch.autocast(cleans.device.type, torch.bfloat16):
         clean_latents = model.codec.encode(cleans).float()
         exemplar_latents = model.codec.encode(exemplars).float()
-    asked = Filling(
+    asked = FillRequest(
         clean_latents=clean_latents,
         masks=mask_tensor([place.mask for place in places]),
         defect_labels=labels([place.spec.defect_type for place in places]),
@@ -150,7 +150,9 @@ def filling_of(model: Model, places: Sequence[Place], cleans: Tensor, exemplars:
     return moved(asked, cleans.device)
 
 
-def draw_of(model: Model, places: Sequence[Place], filling: Filling, number: int, params: InpaintLoraParams) -> Draw:
+def draw_of(
+    model: Model, places: Sequence[Place], filling: FillRequest, number: int, params: InpaintLoraParams
+) -> Draw:
     """The randomness of the candidate `number` of each place: its seed's."""
     generators = [torch_generator(derive(place.spec.seed, f"candidate {number}")) for place in places]
     shape, words = filling.clean_latents.shape[1:], model.network.disturbance_shape

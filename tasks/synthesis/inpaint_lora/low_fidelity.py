@@ -77,7 +77,7 @@ def distances_inside(images: Tensor, cleans: Tensor, masks: Tensor) -> Tensor:
     return (distances * inside).sum(dim=(1, 2)) / inside.sum(dim=(1, 2)).clamp_min(1)
 
 
-def select(distances: Tensor, strangeness: Tensor) -> Tensor:
+def least_faithful(distances: Tensor, strangeness: Tensor) -> Tensor:
     """The kept candidate of each image (n,), from (candidates, n) each: never one below the median distance."""
     half = (len(distances) + 1) // 2
     faithless = distances.topk(half, dim=0).indices

@@ -25,7 +25,7 @@ from tasks.synthesis.inpaint_lora.training import hole_in
 
 
 @dataclass(frozen=True)
-class Filling:
+class FillRequest:
     """n holes to be filled."""
 
     clean_latents: Tensor
@@ -53,7 +53,9 @@ class Draw:
 
 
 @torch.no_grad()
-def fill(model: LowRankBackbone, schedule: DDPMScheduler, sampler: Scheduler, filling: Filling, draw: Draw) -> Tensor:
+def fill_holes(
+    model: LowRankBackbone, schedule: DDPMScheduler, sampler: Scheduler, filling: FillRequest, draw: Draw
+) -> Tensor:
     """Latents (n, channels, h, w), outside of the mask's cells those of the clean image; `sampler` is started anew."""
     cells = cells_of(filling.masks)
     hole = hole_in(filling.clean_latents, filling.masks)
@@ -76,7 +78,7 @@ def _guided(
     noisy: Tensor,
     timesteps: Tensor,
     hole: Hole,
-    filling: Filling,
+    filling: FillRequest,
     disturbance: Tensor,
     scale: Tensor,
 ) -> Tensor:

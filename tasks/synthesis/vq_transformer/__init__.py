@@ -28,7 +28,7 @@ from tasks.params.systems import VQTransformerParams
 from tasks.progress import Report
 from tasks.seeds import derive, torch_generator
 from tasks.synthesis.protocol import Painted
-from tasks.synthesis.vq_transformer.fill import Wish, fill
+from tasks.synthesis.vq_transformer.fill import TokenRequest, fill_tokens
 from tasks.synthesis.vq_transformer.image_codec import ImageCodec
 from tasks.synthesis.vq_transformer.likelihood import negative_log_likelihood
 from tasks.synthesis.vq_transformer.prior import Prior, cover_of
@@ -73,9 +73,9 @@ def repaint_ids(model: Model, place: Place, params: VQTransformerParams) -> tupl
     ids = _encode(model, place.clean.image)
     covers = cover_of(mask_tensor([place.mask]), model.codec.factor)[0]
     label, rival = (model.table.index(place.spec.category, name) for name in (place.spec.defect_type, CLEAN))
-    wish = Wish(label, rival, place.spec.strength, params.temperature, params.top_k)
+    wish = TokenRequest(label, rival, place.spec.strength, params.temperature, params.top_k)
     generator = torch_generator(derive(place.spec.seed, "paint"))
-    return ids, fill(model.prior, ids, covers > 0, covers, wish, generator)
+    return ids, fill_tokens(model.prior, ids, covers > 0, covers, wish, generator)
 
 
 def _encode(model: Model, image: Image) -> Tensor:
@@ -93,8 +93,8 @@ def new_clean_images(model: Model, category: str, count: int, seed: int) -> list
     images: list[Image] = []
     for number in range(count):
         generator = torch_generator(derive(seed, f"clean {number}"))
-        wish = Wish(label, label, strength=1.0)
-        ids = fill(model.prior, empty, empty == 0, empty, wish, generator, placed=True)
+        wish = TokenRequest(label, label, strength=1.0)
+        ids = fill_tokens(model.prior, empty, empty == 0, empty, wish, generator, placed=True)
         images += to_images(model.codec.decode(ids[None]))
     return images
 

@@ -22,11 +22,11 @@ from torch import Tensor
 
 from tasks.networks.device import device_of, moved
 from tasks.synthesis.vq_transformer.grids import positions_of, reading_order
-from tasks.synthesis.vq_transformer.prior import Prior, Window
+from tasks.synthesis.vq_transformer.prior import Prior, TokenWindow
 
 
 @dataclass(frozen=True)
-class Wish:
+class TokenRequest:
     """What is to be filled in."""
 
     label: int
@@ -39,12 +39,12 @@ class Wish:
 
 
 @torch.no_grad()
-def fill(
+def fill_tokens(
     prior: Prior,
     ids: Tensor,
     free: Tensor,
     covers: Tensor,
-    wish: Wish,
+    wish: TokenRequest,
     generator: torch.Generator,
     placed: bool = False,
 ) -> Tensor:
@@ -63,10 +63,10 @@ def fill(
     return ids
 
 
-def window_of(view: View, covers: Tensor, labels: list[int], placed: bool) -> Window:
+def window_of(view: View, covers: Tensor, labels: list[int], placed: bool) -> TokenWindow:
     """The view as the prior is told of it, once for each label; on the host, as `covers` are."""
     count = len(labels)
-    return Window(
+    return TokenWindow(
         torch.tensor(labels),
         torch.zeros(count, dtype=torch.long),
         positions_of(view.top, view.left, view.side, covers.shape, placed).expand(count, -1, -1),
@@ -75,27 +75,27 @@ def window_of(view: View, covers: Tensor, labels: list[int], placed: bool) -> Wi
     )
 
 
-def _fill_view(prior: Prior, ids: Tensor, view: View, window: Window, wish: Wish, noise: Tensor) -> Tensor:
+def _fill_view(prior: Prior, ids: Tensor, view: View, window: TokenWindow, wish: TokenRequest, noise: Tensor) -> Tensor:
     """`ids` (cells,) with the wanted cells drawn one after another; `noise` is (cells, codes)."""
     order, known = window.order[0], int(view.known.sum())
     last = known + int(view.wanted.sum()) - 1
     ordered, noise = ids[order].expand(2, -1).contiguous(), noise[order]
     logits, cache = prior.begin(ordered, known, window)
     for number in range(known, last + 1):
-        choice = guided(logits[0], logits[1], wish.strength)
-        ordered[:, number] = draw(choice, wish.temperature, wish.top_k, noise[number])
+        choice = guided_logits(logits[0], logits[1], wish.strength)
+        ordered[:, number] = draw_ids(choice, wish.temperature, wish.top_k, noise[number])
         if number < last:
             logits = prior.go_on(ordered, number, window, cache)
     return ids.scatter(0, order, ordered[0])
 
 
-def guided(label: Tensor, rival: Tensor, strength: float) -> Tensor:
+def guided_logits(label: Tensor, rival: Tensor, strength: float) -> Tensor:
     """rival + strength * (label - rival), of the log-probabilities that logits (codes,) stand for."""
     label, rival = label.log_softmax(dim=-1), rival.log_softmax(dim=-1)
     return rival + strength * (label - rival)
 
 
-def draw(logits: Tensor, temperature: float, top_k: int, noise: Tensor) -> Tensor:
+def draw_ids(logits: Tensor, temperature: float, top_k: int, noise: Tensor) -> Tensor:
     """Ids (...) from logits and Gumbel noise (..., codes), among the `top_k` likeliest."""
     least = logits.topk(min(top_k, logits.shape[-1])).values[..., -1:]
     noisy = logits + temperature * noise

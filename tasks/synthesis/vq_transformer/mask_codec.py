@@ -16,7 +16,7 @@ from tasks.params.systems import MaskCodecParams
 from tasks.synthesis.vq_transformer.quantiser import Quantiser
 from tasks.training.loop import Trainer
 
-FACTOR = 4
+MASK_FACTOR = 4
 _WIDTH = 64
 
 
@@ -25,17 +25,17 @@ class MaskCodec(nn.Module):
 
     def __init__(self, params: MaskCodecParams) -> None:
         super().__init__()
-        self.encoder = _convolutions(FACTOR**2, params.code_dim)
-        self.decoder = _convolutions(params.code_dim, FACTOR**2)
+        self.encoder = _convolutions(MASK_FACTOR**2, params.code_dim)
+        self.decoder = _convolutions(params.code_dim, MASK_FACTOR**2)
         self.quantiser = Quantiser(params.codebook_size, params.code_dim)
 
     def vectors(self, masks: Tensor) -> Tensor:
-        vectors: Tensor = self.encoder(functional.pixel_unshuffle(masks, FACTOR) * 2 - 1)
+        vectors: Tensor = self.encoder(functional.pixel_unshuffle(masks, MASK_FACTOR) * 2 - 1)
         return vectors
 
     def rebuild(self, codes: Tensor) -> Tensor:
         """Logits (n, 1, h, w)."""
-        return functional.pixel_shuffle(self.decoder(codes), FACTOR)
+        return functional.pixel_shuffle(self.decoder(codes), MASK_FACTOR)
 
     @torch.no_grad()
     def encode(self, masks: Tensor) -> Tensor:

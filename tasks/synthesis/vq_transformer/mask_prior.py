@@ -27,11 +27,11 @@ from tasks.params import Params, fingerprint
 from tasks.params.systems import TokenPriorParams, VQTransformerParams
 from tasks.progress import Report
 from tasks.seeds import derive, numpy_generator, torch_generator
-from tasks.synthesis.vq_transformer.fill import draw, gumbel
+from tasks.synthesis.vq_transformer.fill import draw_ids, gumbel
 from tasks.synthesis.vq_transformer.grids import reading_order
-from tasks.synthesis.vq_transformer.mask_codec import FACTOR, MaskCodec, MaskCodecTraining
+from tasks.synthesis.vq_transformer.mask_codec import MASK_FACTOR, MaskCodec, MaskCodecTraining
 from tasks.synthesis.vq_transformer.outline import AREA_BINS, Outline, augmented, outline_of, place_outline
-from tasks.synthesis.vq_transformer.prior import Prior, Window
+from tasks.synthesis.vq_transformer.prior import Prior, TokenWindow
 from tasks.synthesis.vq_transformer.prior_training import TokenBatch, token_batch, token_loss
 from tasks.synthesis.vq_transformer.training import dataset_of, seed_torch
 from tasks.training.loop import AveragedTrainer, train_product
@@ -54,7 +54,7 @@ class OutlineTokens:
 
 
 @dataclass(frozen=True)
-class MaskModel:
+class MaskPriorModel:
     codec: MaskCodec
     prior: Prior
     table: LabelTable
@@ -104,7 +104,7 @@ def fit_masks(
     workdir: Path,
     device: torch.device,
     report: Report,
-) -> MaskModel:
+) -> MaskPriorModel:
     """Train codec and prior of the masks, each once."""
     block, seed = params.of(VQTransformerParams), derive(params.dataset.seed, "vq masks")
     pseudo = [file_sha256(path) for path in (workdir / PSEUDO_MASKS,) if path.is_file()]
@@ -126,10 +126,10 @@ def fit_masks(
         train_product(trainer, workdir / MASK_PRIOR, made_from, what, report, prior.state_dict)
     codec.load_state_dict(read_safetensors(workdir / MASK_CODEC))
     prior.load_state_dict(read_safetensors(workdir / MASK_PRIOR))
-    return MaskModel(codec.eval(), prior.eval(), table)
+    return MaskPriorModel(codec.eval(), prior.eval(), table)
 
 
-def draw_masks(model: MaskModel, alike: Sequence[ReferenceMask], params: Params) -> list[ReferenceMask]:
+def draw_masks(model: MaskPriorModel, alike: Sequence[ReferenceMask], params: Params) -> list[ReferenceMask]:
     """New masks of one category and defect type; their sizes are those of real ones, a little varied."""
     category, defect_type = alike[0].category, alike[0].defect_type
     seed = derive(params.dataset.seed, f"vq masks {category} {defect_type}")
@@ -137,7 +137,7 @@ def draw_masks(model: MaskModel, alike: Sequence[ReferenceMask], params: Params)
     for attempt in range(_ROUNDS):
         chooser = numpy_generator(derive(seed, f"sizes {attempt}"))
         chosen = [alike[int(number)].mask for number in chooser.integers(len(alike), size=wanted)]
-        like = [outline_of(mask, model.prior.window * FACTOR, params.dataset.image_size) for mask in chosen]
+        like = [outline_of(mask, model.prior.window * MASK_FACTOR, params.dataset.image_size) for mask in chosen]
         spans = [item.span * chooser.uniform(0.85, 1.15) for item in like]
         generator = torch_generator(derive(seed, f"tokens {attempt}"))
         outlines = draw_outlines(model, model.table.index(category, defect_type), like, params, generator)
@@ -154,7 +154,7 @@ def draw_masks(model: MaskModel, alike: Sequence[ReferenceMask], params: Params)
 
 @torch.no_grad()
 def draw_outlines(
-    model: MaskModel, label: int, like: Sequence[Outline], params: Params, generator: torch.Generator
+    model: MaskPriorModel, label: int, like: Sequence[Outline], params: Params, generator: torch.Generator
 ) -> np.ndarray:
     """Bool (n, side, side), one for each of `like`, whose area bins they have."""
     cells, block, device = model.prior.window**2, params.of(VQTransformerParams), device_of(model.prior)
@@ -163,18 +163,18 @@ def draw_outlines(
     ids = torch.zeros((len(like), cells), dtype=torch.long, device=device)
     logits, cache = model.prior.begin(ids, 0, window)
     for number in range(cells):
-        ids[:, number] = draw(logits, block.temperature, block.top_k, noise[number])
+        ids[:, number] = draw_ids(logits, block.temperature, block.top_k, noise[number])
         if number + 1 < cells:
             logits = model.prior.go_on(ids, number, window, cache)
     outlines: np.ndarray = model.codec.decode(ids.view(-1, model.prior.window, model.prior.window)).to(HOST).numpy()
     return outlines
 
 
-def whole_window(labels: Tensor, settings: Tensor, cells: int) -> Window:
+def whole_window(labels: Tensor, settings: Tensor, cells: int) -> TokenWindow:
     """Windows of which nothing is known and in which no cell is special; on the host."""
     nothing = torch.zeros((len(labels), cells), dtype=torch.long)
     nowhere = torch.full((*nothing.shape, 2), -1.0)
-    return Window(labels, settings, nowhere, nothing, reading_order(nothing.bool()))
+    return TokenWindow(labels, settings, nowhere, nothing, reading_order(nothing.bool()))
 
 
 def _examples(
@@ -188,7 +188,7 @@ def _examples(
     for number in range(params.pool_size):
         group = groups[pairs[number % len(pairs)]]
         chosen.append(group[int(generator.integers(len(group)))])
-    made = [augmented(item.mask, params.window * FACTOR, generator) for item in chosen]
+    made = [augmented(item.mask, params.window * MASK_FACTOR, generator) for item in chosen]
     return (
         torch.from_numpy(np.stack([outline.mask for outline in made])).unsqueeze(1).byte(),
         torch.tensor([table.index(item.category, item.defect_type) for item in chosen]),

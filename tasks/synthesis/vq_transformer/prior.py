@@ -29,7 +29,7 @@ _SPREAD = 0.3
 
 
 @dataclass(frozen=True)
-class Window:
+class TokenWindow:
     """What the prior is told of n windows."""
 
     labels: Tensor
@@ -64,14 +64,14 @@ class Prior(nn.Module):
         self.network.wte.requires_grad_(False)
         self.head = nn.Linear(width, codes)
 
-    def forward(self, ids: Tensor, window: Window) -> Tensor:
+    def forward(self, ids: Tensor, window: TokenWindow) -> Tensor:
         """Logits (n, cells, codes) of every cell of `ids` (n, cells), both in the window's order."""
         tokens = torch.cat([self._prefix(ids, window), self._read(ids, window, 0, self.window**2 - 1)], dim=1)
         hidden = self.network(inputs_embeds=tokens, use_cache=False).last_hidden_state
         logits: Tensor = self.head(hidden[:, _PREFIX - 1 :])
         return logits
 
-    def begin(self, ids: Tensor, known: int, window: Window) -> tuple[Tensor, DynamicCache]:
+    def begin(self, ids: Tensor, known: int, window: TokenWindow) -> tuple[Tensor, DynamicCache]:
         """Read the first `known` cells of `ids` (n, cells): the logits (n, codes) of the next, and a cache.
 
         `ids` are in the window's order; what they hold further on is not read.
@@ -80,7 +80,7 @@ class Prior(nn.Module):
         tokens = torch.cat([self._prefix(ids, window), self._read(ids, window, 0, known)], dim=1)
         return self._advance(tokens, cache), cache
 
-    def go_on(self, ids: Tensor, number: int, window: Window, cache: DynamicCache) -> Tensor:
+    def go_on(self, ids: Tensor, number: int, window: TokenWindow, cache: DynamicCache) -> Tensor:
         """Read the cell of this number of `ids` (n, cells): the logits (n, codes) of the next one."""
         return self._advance(self._read(ids, window, number, 1), cache)
 
@@ -89,18 +89,18 @@ class Prior(nn.Module):
         logits: Tensor = self.head(hidden[:, -1])
         return logits
 
-    def _prefix(self, ids: Tensor, window: Window) -> Tensor:
+    def _prefix(self, ids: Tensor, window: TokenWindow) -> Tensor:
         setting = self.setting(window.settings) + self._next(ids, window, 0, 1)[:, 0]
         return torch.stack([self.label(window.labels), setting], dim=1)
 
-    def _read(self, ids: Tensor, window: Window, start: int, count: int) -> Tensor:
+    def _read(self, ids: Tensor, window: TokenWindow, start: int, count: int) -> Tensor:
         """`count` cells from number `start` of the order on: token, place, cover and label, and what comes next."""
         part = slice(start, start + count)
         cells = window.order[:, part]
         own = self.token(ids[:, part]) + self.place(self.waves[cells]) + self.cover(window.covers.gather(1, cells))
         return own + self.label(window.labels)[:, None] + self._next(ids, window, start + 1, count)
 
-    def _next(self, ids: Tensor, window: Window, start: int, count: int) -> Tensor:
+    def _next(self, ids: Tensor, window: TokenWindow, start: int, count: int) -> Tensor:
         """`count` cells from number `start` of the order on, as they are known before: all but their tokens."""
         cells = window.order[:, start : start + count]
         positions = window.positions.gather(1, cells[..., None].expand(-1, -1, 2))
@@ -108,7 +108,7 @@ class Prior(nn.Module):
         around = self.neighbour(self._neighbours(ids, window, start, count)).sum(dim=2)
         return place + self.next_cover(window.covers.gather(1, cells)) + around
 
-    def _neighbours(self, ids: Tensor, window: Window, start: int, count: int) -> Tensor:
+    def _neighbours(self, ids: Tensor, window: TokenWindow, start: int, count: int) -> Tensor:
         """(n, count, 4): the tokens beside each cell that are read before it is; a token of its own where none is."""
         rank = functional.pad(window.order.argsort(dim=1), (0, 1), value=self.window**2)
         beside = self.beside[window.order[:, start : start + count]]

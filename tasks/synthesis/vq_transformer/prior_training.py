@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from tasks.params.systems import TokenPriorParams
 from tasks.synthesis.vq_transformer.grids import Grids, positions_of, random_known, reading_order
-from tasks.synthesis.vq_transformer.prior import Prior, Window
+from tasks.synthesis.vq_transformer.prior import Prior, TokenWindow
 from tasks.training.loop import AveragedTrainer
 
 _WHOLE_SHARE = 0.3
@@ -32,7 +32,7 @@ class TokenBatch:
     """(n, cells): ids in the window's order."""
     read: Tensor
     """The same, but some are random ones."""
-    window: Window
+    window: TokenWindow
     dropout_seed: int
     """Dropout knows no generator."""
 
@@ -56,7 +56,7 @@ class PriorTrainer(AveragedTrainer[TokenBatch]):
         return token_loss(self.prior, batch, self.params.inside_weight)
 
 
-def token_batch(ids: Tensor, window: Window, codes: int, noise: float, generator: torch.Generator) -> TokenBatch:
+def token_batch(ids: Tensor, window: TokenWindow, codes: int, noise: float, generator: torch.Generator) -> TokenBatch:
     """`ids` (n, cells) are in raster order; of those that are read, the share `noise` is drawn from all `codes`."""
     dropout_seed = int(torch.randint(2**62, (), generator=generator))
     targets = ids.gather(1, window.order)
@@ -75,7 +75,7 @@ def token_loss(prior: Prior, batch: TokenBatch, inside_weight: float) -> Tensor:
     return (loss * weights).sum() / weights.sum()
 
 
-def draw_windows(grids: Grids, chosen: Tensor, side: int, generator: torch.Generator) -> tuple[Tensor, Window]:
+def draw_windows(grids: Grids, chosen: Tensor, side: int, generator: torch.Generator) -> tuple[Tensor, TokenWindow]:
     """A window of each chosen grid: its ids (n, side * side) in raster order, and what the prior is told."""
     ids, covers, orders, positions = [], [], [], []
     for number in chosen.tolist():
@@ -89,7 +89,7 @@ def draw_windows(grids: Grids, chosen: Tensor, side: int, generator: torch.Gener
         covers.append(cover)
         orders.append(reading_order(known))
         positions.append(positions_of(top, left, side, grids.ids.shape[1:], placed))
-    window = Window(
+    window = TokenWindow(
         grids.labels[chosen],
         torch.zeros_like(chosen),
         torch.stack(positions),

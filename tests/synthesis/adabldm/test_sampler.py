@@ -15,14 +15,14 @@ from tasks.diffusion.latents import cells_of, to_tensor
 from tasks.diffusion.schedule import training_schedule
 from tasks.params import CodecParams
 from tasks.params.systems import AdaBLDMParams
-from tasks.synthesis.adabldm.sampler import Edit, guided_prediction, paint_latents, stage_of
+from tasks.synthesis.adabldm.sampler import EditRequest, guided_prediction, paint_latents, stage_of
 from tasks.training.closeup import CELL
 
 REACH = 2
 PARAMS = AdaBLDMParams(steps=6, free_share=0.34, image_space_share=0.17)
 
 
-def clean_latents(codec: Codec, edit: Edit) -> torch.Tensor:
+def clean_latents(codec: Codec, edit: EditRequest) -> torch.Tensor:
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         return codec.encode(edit.cleans).float()
 
@@ -34,7 +34,7 @@ def test_stages_come_in_order() -> None:
 
 @pytest.mark.parametrize("scheduler", ["dpm-solver++", "ddim"])
 def test_outside_the_mask_the_latents_are_the_clean_ones(
-    random_codec: EmbeddedCodec, random_denoiser: Denoiser, make_edit: Callable[..., Edit], scheduler: str
+    random_codec: EmbeddedCodec, random_denoiser: Denoiser, make_edit: Callable[..., EditRequest], scheduler: str
 ) -> None:
     edit = make_edit()
     params = PARAMS.model_copy(update={"scheduler": scheduler})
@@ -47,14 +47,14 @@ def test_outside_the_mask_the_latents_are_the_clean_ones(
 
 
 @pytest.fixture(scope="module")
-def photographs() -> Edit:
+def photographs() -> EditRequest:
     """Two photographs of 128 pixels with a round mask each, for the shipped codec."""
     cleans = to_tensor([data.coffee()[40:168, 200:328], data.chelsea()[60:188, 100:228]])
     rows, columns = torch.meshgrid(torch.arange(128), torch.arange(128), indexing="ij")
     masks = ((rows - 60) ** 2 + (columns - 70) ** 2 < 14**2).float().expand(2, 1, -1, -1)
     labels = torch.tensor([1, 1])
     noise = torch.randn(2, 8, 16, 16, generator=torch.Generator().manual_seed(3))
-    return Edit(cleans, masks, masks.clamp_min(0.5), labels, labels - 1, torch.full((2,), 2.0), noise)
+    return EditRequest(cleans, masks, masks.clamp_min(0.5), labels, labels - 1, torch.full((2,), 2.0), noise)
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def dilated(masks: torch.Tensor) -> torch.Tensor:
 
 
 def test_without_the_editing_stages_the_surroundings_are_lost(
-    shipped: Codec, random_denoiser: Denoiser, photographs: Edit
+    shipped: Codec, random_denoiser: Denoiser, photographs: EditRequest
 ) -> None:
     outside = 1 - dilated(photographs.masks)
     found = {}
@@ -86,7 +86,7 @@ def test_without_the_editing_stages_the_surroundings_are_lost(
 
 
 def test_editing_in_image_space_keeps_the_pixels_between_the_mask_and_its_dilation(
-    shipped: Codec, random_denoiser: Denoiser, photographs: Edit
+    shipped: Codec, random_denoiser: Denoiser, photographs: EditRequest
 ) -> None:
     """Latent editing leaves the dilated cells to the denoiser; only pixels know the mask's own outline."""
     between = dilated(photographs.masks) - photographs.masks
@@ -100,7 +100,7 @@ def test_editing_in_image_space_keeps_the_pixels_between_the_mask_and_its_dilati
 
 
 def test_the_mask_is_dilated_by_five_cells_a_side(
-    random_codec: EmbeddedCodec, random_denoiser: Denoiser, make_edit: Callable[..., Edit]
+    random_codec: EmbeddedCodec, random_denoiser: Denoiser, make_edit: Callable[..., EditRequest]
 ) -> None:
     edit = make_edit(empty=True)
     edit.masks[:, :, 28, 35] = 1  # the cell in row 3 and column 4
@@ -113,7 +113,7 @@ def test_the_mask_is_dilated_by_five_cells_a_side(
 
 
 def test_without_a_mask_nothing_is_painted(
-    random_codec: EmbeddedCodec, random_denoiser: Denoiser, make_edit: Callable[..., Edit]
+    random_codec: EmbeddedCodec, random_denoiser: Denoiser, make_edit: Callable[..., EditRequest]
 ) -> None:
     edit = make_edit(empty=True)
     latents = paint_latents(random_denoiser, random_codec, training_schedule(), edit, PARAMS)
@@ -121,19 +121,19 @@ def test_without_a_mask_nothing_is_painted(
 
 
 def test_the_same_edit_gives_the_same_bits_and_companions_do_not_matter(
-    random_codec: EmbeddedCodec, random_denoiser: Denoiser, make_edit: Callable[..., Edit]
+    random_codec: EmbeddedCodec, random_denoiser: Denoiser, make_edit: Callable[..., EditRequest]
 ) -> None:
     edit = make_edit()
     first = paint_latents(random_denoiser, random_codec, training_schedule(), edit, PARAMS)
     again = paint_latents(random_denoiser, random_codec, training_schedule(), edit, PARAMS)
     assert torch.equal(first, again)
     order = torch.tensor([2, 0, 1])
-    moved = Edit(*(getattr(edit, name)[order] for name in Edit.__dataclass_fields__))
+    moved = EditRequest(*(getattr(edit, name)[order] for name in EditRequest.__dataclass_fields__))
     assert torch.equal(paint_latents(random_denoiser, random_codec, training_schedule(), moved, PARAMS), first[order])
 
 
 def test_guidance_goes_from_the_clean_to_the_defect_prediction(
-    random_denoiser: Denoiser, make_edit: Callable[..., Edit]
+    random_denoiser: Denoiser, make_edit: Callable[..., EditRequest]
 ) -> None:
     edit = make_edit()
     condition = make_condition(edit.noise, edit.trimaps, edit.defect_labels)
@@ -150,7 +150,7 @@ def test_guidance_goes_from_the_clean_to_the_defect_prediction(
 
 
 def test_strength_moves_the_result_away_from_the_clean_prediction(
-    random_codec: EmbeddedCodec, random_denoiser: Denoiser, make_edit: Callable[..., Edit]
+    random_codec: EmbeddedCodec, random_denoiser: Denoiser, make_edit: Callable[..., EditRequest]
 ) -> None:
     edit = make_edit()
     schedule = training_schedule()

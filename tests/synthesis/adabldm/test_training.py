@@ -14,7 +14,7 @@ from tasks.diffusion.pool import DenoiserTrainer, Pool, weighted_error
 from tasks.diffusion.schedule import training_schedule
 from tasks.params import DenoiserParams
 from tasks.synthesis.adabldm.denoiser import build_embedded, load_backbone
-from tasks.training.loop import learning_rate_share, train
+from tasks.training.loop import learning_rate_share, run_training
 from tests.diffusion.tiny_stable_diffusion import save_tiny_pipeline
 
 TABLE = LabelTable.of([("bolt", "bent")])
@@ -43,7 +43,7 @@ def test_a_killed_run_ends_where_an_undisturbed_one_does(
     tiny_denoiser_params: DenoiserParams, pool: Pool, tmp_path: Path
 ) -> None:
     undisturbed = new_trainer(tiny_denoiser_params, pool)
-    train(undisturbed, tmp_path / "a", "x")
+    run_training(undisturbed, tmp_path / "a", "x")
     killed = new_trainer(tiny_denoiser_params, pool)
     for _ in range(4):
         killed.advance()
@@ -52,7 +52,7 @@ def test_a_killed_run_ends_where_an_undisturbed_one_does(
     resumed = new_trainer(tiny_denoiser_params, pool)
     resumed.resume_from(tmp_path / "b", "x")
     assert resumed.step == 4
-    train(resumed, tmp_path / "b", "x")
+    run_training(resumed, tmp_path / "b", "x")
     assert torch.equal(weights_of(resumed), weights_of(undisturbed))
     resumed.finish()
     undisturbed.finish()
@@ -84,7 +84,7 @@ def test_a_damaged_checkpoint_is_not_taken(tiny_denoiser_params: DenoiserParams,
 
 def test_training_learns(tiny_denoiser_params: DenoiserParams, pool: Pool, tmp_path: Path) -> None:
     trainer = new_trainer(tiny_denoiser_params.model_copy(update={"steps": 120, "learning_rate": 3e-3}), pool)
-    losses = train(trainer, tmp_path / "checkpoint", "x")
+    losses = run_training(trainer, tmp_path / "checkpoint", "x")
     assert sum(losses[-20:]) < 0.9 * sum(losses[:20])
 
 

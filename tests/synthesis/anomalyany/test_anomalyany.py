@@ -20,7 +20,7 @@ from tasks.networks.device import HOST
 from tasks.params import Params
 from tasks.progress import silent
 from tasks.synthesis import anomalyany
-from tasks.synthesis.anomalyany.descriptions import DESCRIPTIONS, describe, load_descriptions, shipped
+from tasks.synthesis.anomalyany.descriptions import DESCRIPTIONS, load_descriptions, sentence_for, shipped
 from tasks.synthesis.anomalyany.text_image_training import TEXT_IMAGE, load_text_image
 from tasks.synthesis.fitted import fitted_sha256, mark_fitted
 from tests.synthesis.anomalyany.tiny_clip import save_tiny_clip
@@ -178,10 +178,10 @@ def test_the_public_categories_are_described() -> None:
     for category, count in PUBLIC.items():
         assert len(shipped()[category]) == count
     assert all(isinstance(text, str) and text for kinds in shipped().values() for text in kinds.values())
-    assert describe("my_nut", "crack", {}).startswith("a close photo of a my nut with a thin dark")
-    assert describe("nut", "odd_type", {}) == "a close photo of a nut with odd type"
-    assert describe("bottle", "broken_small", {"bottle": {"broken_small": "a chip"}}) == "a chip"
-    assert describe("bottle", CLEAN, {}) == "a photo of a flawless bottle"
+    assert sentence_for("my_nut", "crack", {}).startswith("a close photo of a my nut with a thin dark")
+    assert sentence_for("nut", "odd_type", {}) == "a close photo of a nut with odd type"
+    assert sentence_for("bottle", "broken_small", {"bottle": {"broken_small": "a chip"}}) == "a chip"
+    assert sentence_for("bottle", CLEAN, {}) == "a photo of a flawless bottle"
 
 
 def test_no_category_is_described_twice() -> None:

@@ -18,7 +18,7 @@ from tasks.diffusion.text_backbone import Hole, new_backbone
 from tasks.params import BackboneParams, CodecParams
 from tasks.params.systems import AnomalyAnyParams
 from tasks.synthesis.anomalyany.attention_guidance import attention_loss, focus_of, words_in
-from tasks.synthesis.anomalyany.guided_edit import Edit, GuidedPainter, towards
+from tasks.synthesis.anomalyany.guided_edit import GuidedEditRequest, GuidedPainter, towards
 from tasks.synthesis.anomalyany.normal_conditioning import Chain, at_level
 from tasks.synthesis.anomalyany.text_image import EmbeddedTextImage, PretrainedTextImage, TextImage
 from tests.synthesis.anomalyany.tiny_clip import save_tiny_clip
@@ -57,7 +57,7 @@ class Models:
         return GuidedPainter(self.backbone, self.codec, self.text_image, PARAMS.model_copy(update=changed))
 
     @torch.no_grad()
-    def edit(self, count: int = 2, empty: bool = False, strength: float = 0.7, seed: int = 5) -> Edit:
+    def edit(self, count: int = 2, empty: bool = False, strength: float = 0.7, seed: int = 5) -> GuidedEditRequest:
         generator = torch.Generator().manual_seed(seed)
         masks = torch.zeros(count, 1, SIDE, SIDE)
         if not empty:
@@ -66,7 +66,7 @@ class Models:
         noise = torch.randn(clean.shape, generator=generator)
         strengths = torch.full((count,), strength)
         chain = Chain(self.schedule, clean, cells_of(masks, 0), noise, strengths, PARAMS.steps)
-        return Edit(
+        return GuidedEditRequest(
             chain=chain,
             masks=masks,
             hole=Hole(masks, clean * (1 - chain.cells)) if self.backbone.takes_holes else None,

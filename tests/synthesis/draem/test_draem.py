@@ -14,7 +14,7 @@ from tasks.files.products import marker_of
 from tasks.networks.device import HOST
 from tasks.params import Params
 from tasks.progress import silent
-from tasks.synthesis.draem import _CHANGES, CHANGES, Model, changed, fit, load, paint, part_of
+from tasks.synthesis.draem import _CHANGES, CHANGES, Model, changed, fit, load, paint, random_part
 from tasks.synthesis.draem.textures import TEXTURES, squared
 from tests.synthesis.places import SIZE, blob, inputs_of, levels, params_with, photograph, picture, place_on
 
@@ -61,7 +61,7 @@ def test_ten_changes_each_keep_the_size_and_three_are_made() -> None:
 
 
 def test_parts_and_squares_have_the_size_asked_for() -> None:
-    assert part_of(picture("texture", 50), 96, np.random.default_rng(0)).shape == (96, 96, 3)
+    assert random_part(picture("texture", 50), 96, np.random.default_rng(0)).shape == (96, 96, 3)
     small = picture("small", 30)
     tiled = squared(small, 64)
     assert np.array_equal(tiled[:30, :30], small)

@@ -26,7 +26,7 @@ from tasks.params.systems import InpaintLoraParams
 from tasks.progress import silent
 from tasks.synthesis import crop_paste, inpaint_lora
 from tasks.synthesis.inpaint_lora.low_fidelity import distances_inside
-from tasks.synthesis.inpaint_lora.sampler import fill
+from tasks.synthesis.inpaint_lora.sampler import fill_holes
 from tests.diffusion.tiny_stable_diffusion import save_tiny_pipeline
 from tests.synthesis.fitted_in import fit_in
 
@@ -163,7 +163,7 @@ def test_no_candidate_below_the_median_is_kept(model: inpaint_lora.Model, inputs
     sampler = sampling_schedule(model.schedule, "dpm-solver++", params.of(InpaintLoraParams).steps)
     filling = inpaint_lora.filling_of(model, places, cleans, cleans, start=1.0)
     draws = [inpaint_lora.draw_of(model, places, filling, n, params.of(InpaintLoraParams)) for n in range(3)]
-    all_three = torch.stack([distance(fill(model.network, model.schedule, sampler, filling, d)) for d in draws])
+    all_three = torch.stack([distance(fill_holes(model.network, model.schedule, sampler, filling, d)) for d in draws])
     kept = distance(latents_of(model, places, params))
     assert (kept >= all_three.median(dim=0).values).all()
     assert len(all_three.unique()) == all_three.numel()

@@ -6,14 +6,14 @@ import pytest
 import torch
 
 from tasks.diffusion.pool import Pool
-from tasks.synthesis.inpaint_lora.low_fidelity import Looks, distances_inside, look_of, select
+from tasks.synthesis.inpaint_lora.low_fidelity import Looks, distances_inside, least_faithful, look_of
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 8])
 def test_the_kept_candidate_is_never_below_the_median(count: int) -> None:
     generator = torch.Generator().manual_seed(0)
     distances, strangeness = torch.rand(2, count, 200, generator=generator)
-    kept = select(distances, strangeness)
+    kept = least_faithful(distances, strangeness)
     assert kept.shape == (200,)
     assert (distances[kept, torch.arange(200)] >= distances.median(dim=0).values).all()
 
@@ -21,8 +21,8 @@ def test_the_kept_candidate_is_never_below_the_median(count: int) -> None:
 def test_of_those_unlike_the_clean_image_the_least_strange_is_kept() -> None:
     distances = torch.tensor([[0.1], [0.5], [0.6], [0.7]])
     strangeness = torch.tensor([[0.5], [0.1], [1.2], [3.0]])
-    assert select(distances, strangeness).tolist() == [2]
-    assert select(distances, 4 - strangeness).tolist() == [3]
+    assert least_faithful(distances, strangeness).tolist() == [2]
+    assert least_faithful(distances, 4 - strangeness).tolist() == [3]
 
 
 def test_a_mended_candidate_has_no_distance() -> None:

@@ -11,7 +11,7 @@ from tasks.params.systems import TokenPriorParams
 from tasks.synthesis.vq_transformer.grids import Grids
 from tasks.synthesis.vq_transformer.prior import Prior
 from tasks.synthesis.vq_transformer.prior_training import PriorTrainer
-from tasks.training.loop import train
+from tasks.training.loop import run_training
 
 CODES = 6
 STRIPES, SPECKS = 0, 1
@@ -49,6 +49,6 @@ def trained_prior() -> Prior:
     torch.manual_seed(0)
     prior = Prior(CODES, 2, 1, WINDOW, tiny_params())
     trainer = PriorTrainer(prior, grids(), tiny_params(), seed=0)
-    train(trainer)
+    run_training(trainer)
     trainer.finish()
     return prior

@@ -9,15 +9,15 @@ import torch
 from torch import Tensor
 
 from tasks.networks.device import HOST
-from tasks.synthesis.vq_transformer.fill import Wish, draw, fill, guided, gumbel, views_over
+from tasks.synthesis.vq_transformer.fill import TokenRequest, draw_ids, fill_tokens, guided_logits, gumbel, views_over
 from tasks.synthesis.vq_transformer.likelihood import negative_log_likelihood
 from tests import pretend_device
 from tests.synthesis.vq_transformer.patterns import SPECK, SPECKS, STRIPES, WINDOW, stripes, trained_prior
 
 
 def filled(ids: Tensor, free: Tensor, label: int = STRIPES, strength: float = 1.0, seed: int = 0) -> Tensor:
-    wish = Wish(label, STRIPES, strength, temperature=0.5)
-    return fill(trained_prior(), ids, free, 2 * free.long(), wish, torch.Generator().manual_seed(seed))
+    wish = TokenRequest(label, STRIPES, strength, temperature=0.5)
+    return fill_tokens(trained_prior(), ids, free, 2 * free.long(), wish, torch.Generator().manual_seed(seed))
 
 
 def patch(height: int, width: int, top: int, left: int) -> Tensor:
@@ -76,9 +76,9 @@ def test_a_sliding_window_leaves_no_seam() -> None:
     side, made = 3 * WINDOW, []
     nothing = torch.zeros((side, side), dtype=torch.long)
     for seed in range(3):
-        wish = Wish(STRIPES, STRIPES, 1.0, temperature=0.5)
+        wish = TokenRequest(STRIPES, STRIPES, 1.0, temperature=0.5)
         generator = torch.Generator().manual_seed(seed)
-        made.append(fill(trained_prior(), nothing, nothing == 0, nothing, wish, generator))
+        made.append(fill_tokens(trained_prior(), nothing, nothing == 0, nothing, wish, generator))
     steps = torch.stack([grid.diff(dim=1).remainder(5) for grid in made]).float()
     edges = {
         view.left + int(view.wanted.view(WINDOW, WINDOW).any(dim=0).nonzero().max())
@@ -95,7 +95,7 @@ def test_strength_orders_how_far_a_draw_is_from_the_rival() -> None:
     label, rival = torch.randn(2, 50, generator=torch.Generator().manual_seed(0))
     distances = []
     for strength in (0.0, 0.5, 1.0, 2.0, 4.0):
-        probability = guided(label, rival, strength).softmax(dim=-1)
+        probability = guided_logits(label, rival, strength).softmax(dim=-1)
         distances.append(float((probability * (probability.log() - rival.log_softmax(dim=-1))).sum()))
     assert distances[0] == pytest.approx(0, abs=1e-6)
     assert distances == sorted(distances)
@@ -115,7 +115,7 @@ def test_a_stronger_wish_leaves_more_of_the_defect() -> None:
 def test_draws_follow_the_distribution_within_the_likeliest() -> None:
     logits = torch.tensor([2.0, 1.0, 0.0, -1.0])
     noise = gumbel((20000, 4), torch.Generator().manual_seed(0))
-    ids = draw(logits.expand(20000, 4), 1.0, 3, noise)
+    ids = draw_ids(logits.expand(20000, 4), 1.0, 3, noise)
     shares = torch.bincount(ids, minlength=4) / 20000
     assert torch.allclose(shares, torch.cat([logits[:3].softmax(0), torch.zeros(1)]), atol=0.015)
 
@@ -134,9 +134,9 @@ def test_what_breaks_the_pattern_is_unlikely() -> None:
 def test_an_accelerator_fills_in_the_same_and_tells_the_same_likelihoods() -> None:
     prior = deepcopy(trained_prior()).to(pretend_device.NAME)
     ids, free = stripes(20, 12, 2), patch(20, 12, 4, 3) | patch(20, 12, 14, 6)
-    wish, covers = Wish(SPECKS, STRIPES, 1.5, temperature=0.5), 2 * free.long()
-    made = fill(prior, ids.to(pretend_device.NAME), free, covers, wish, torch.Generator().manual_seed(0))
-    expected = fill(trained_prior(), ids, free, covers, wish, torch.Generator().manual_seed(0))
+    wish, covers = TokenRequest(SPECKS, STRIPES, 1.5, temperature=0.5), 2 * free.long()
+    made = fill_tokens(prior, ids.to(pretend_device.NAME), free, covers, wish, torch.Generator().manual_seed(0))
+    expected = fill_tokens(trained_prior(), ids, free, covers, wish, torch.Generator().manual_seed(0))
     assert made.device.type == pretend_device.NAME
     assert torch.equal(made.to(HOST), expected)
     nats, same = (negative_log_likelihood(each, ids, free, covers, STRIPES) for each in (prior, trained_prior()))

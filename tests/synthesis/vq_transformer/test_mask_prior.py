@@ -20,7 +20,7 @@ from tasks.progress import silent
 from tasks.synthesis.vq_transformer.mask_codec import MaskCodec, MaskCodecTraining
 from tasks.synthesis.vq_transformer.mask_prior import MASK_CODEC, MASK_PRIOR, generate_masks
 from tasks.synthesis.vq_transformer.outline import augmented
-from tasks.training.loop import train
+from tasks.training.loop import run_training
 
 SIZE = 128
 
@@ -48,7 +48,7 @@ def test_masks_survive_their_tokens() -> None:
     params = MaskCodecParams(steps=250)
     codec = MaskCodec(params)
     training = MaskCodecTraining(codec, outlines(150, 0).byte(), params, seed=0)
-    train(training)
+    run_training(training)
     training.finish()
     unseen = outlines(40, 1000).squeeze(1)
     ids = codec.encode(unseen.unsqueeze(1).float())

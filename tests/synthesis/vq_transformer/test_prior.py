@@ -8,18 +8,18 @@ import torch
 from torch import Tensor
 
 from tasks.synthesis.vq_transformer.grids import random_known, reading_order
-from tasks.synthesis.vq_transformer.prior import Prior, Window, cover_of
+from tasks.synthesis.vq_transformer.prior import Prior, TokenWindow, cover_of
 from tests.synthesis.vq_transformer.patterns import tiny_params
 
 CELLS = 16
 
 
-def prior_and_window() -> tuple[Prior, Window, Tensor]:
+def prior_and_window() -> tuple[Prior, TokenWindow, Tensor]:
     torch.manual_seed(0)
     prior = Prior(10, 3, 4, 4, tiny_params()).eval()
     known = torch.rand(2, CELLS) < 0.6
     positions = torch.rand(2, CELLS, 2)
-    window = Window(torch.tensor([0, 2]), torch.tensor([3, 1]), positions, (~known).long(), reading_order(known))
+    window = TokenWindow(torch.tensor([0, 2]), torch.tensor([3, 1]), positions, (~known).long(), reading_order(known))
     return prior, window, torch.randint(10, (2, CELLS))
 
 

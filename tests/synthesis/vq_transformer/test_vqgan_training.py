@@ -15,7 +15,7 @@ from tasks.params import CodecParams
 from tasks.params.systems import TokenCodecParams
 from tasks.synthesis.vq_transformer.image_codec import EmbeddedImageCodec
 from tasks.synthesis.vq_transformer.vqgan_training import VQGANTraining, reconstruction_loss
-from tasks.training.loop import train
+from tasks.training.loop import run_training
 from tests.factories import make_inputs
 
 PARAMS = TokenCodecParams(
@@ -49,7 +49,7 @@ def test_lambda_is_that_of_plain_gradients_through_the_last_layer() -> None:
 def test_all_weights_learn_and_stay_finite() -> None:
     training = new_training()
     before = state(training)
-    losses = train(training)
+    losses = run_training(training)
     after = state(training)
     moved = [name for name in before if not torch.equal(before[name], after[name])]
     for part in ("codec.codec.network.encoder", "codec.codec.network.decoder", "codec.quantiser", "discriminator"):
@@ -75,12 +75,12 @@ def test_training_survives_a_kill_at_any_step(tmp_path: Path) -> None:
             raise Killed
 
     undisturbed, checkpoint = new_training(), tmp_path / "checkpoint"
-    train(undisturbed)
+    run_training(undisturbed)
     with pytest.raises(Killed):
-        train(new_training(), checkpoint, "made", die_at_five)
+        run_training(new_training(), checkpoint, "made", die_at_five)
     resumed = new_training()
     resumed.resume_from(checkpoint, "made")
-    assert len(train(resumed)) == 2
+    assert len(run_training(resumed)) == 2
     whole, again = state(undisturbed), state(resumed)
     assert all(torch.equal(whole[name], again[name]) for name in whole)
     anew = new_training()
