@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 import numpy as np
@@ -194,16 +194,6 @@ class ShardPlan:
     @property
     def name(self) -> str:
         return f"{self.category}/{self.number:05d}"
-
-
-@dataclass(frozen=True)
-class ShardReport:
-    """What is left of a shard when it is done: counts and seconds by station."""
-
-    name: str
-    painted: int
-    failed: int
-    seconds: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -112,11 +111,6 @@ def pooled(image: Image, mask: Mask | None = None, device: torch.device = HOST) 
     cells = feature_cells(image, device).reshape(-1, CHANNELS)
     weights = None if mask is None or not mask.any() else coverage(mask).ravel()
     return np.asarray(np.average(cells, axis=0, weights=weights), dtype=np.float32)
-
-
-def pooled_of(images: Sequence[Image], device: torch.device = HOST) -> NDArray[np.float32]:
-    """(n, 152): the mean cell of each image."""
-    return np.stack([pooled(image, device=device) for image in images])
 
 
 def to_map(scores: NDArray[np.floating], side: int) -> NDArray[np.float32]:

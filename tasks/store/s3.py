@@ -198,12 +198,6 @@ class Store:
         return f"the store at {where} cannot {action} {key or self.url} ({code})"
 
 
-def _kind_of(code: str) -> type[DefectoryError]:
-    if code == "NoSuchKey":
-        return MissingObjectError
-    return UnreachableStoreError if code in _BUSY else DefectoryError
-
-
 def check_endpoint(endpoint: str) -> str:
     """Return `endpoint` when it holds no credentials, which dvc would write down; else raise DefectoryError."""
     return check_address(endpoint, "endpoint", f"set {KEY_VARIABLES} instead")

@@ -17,7 +17,7 @@ from tasks.params.detectors import EvaluateParams, LocaliserParams
 from tasks.progress import silent
 from tests.detectors.pictures import arm, defective, held_out, normal
 
-PARAMS = EvaluateParams(image_size=64, localiser=LocaliserParams(width=4, steps=60, batch_size=4, learning_rate=3e-3))
+PARAMS = EvaluateParams(image_size=64, localiser=LocaliserParams(width=4, steps=60, batch_size=4, learning_rate=1e-2))
 
 
 def fitted(trained_on: Arm, seed: int = 0) -> localiser.SegmentationUNet:
@@ -33,7 +33,7 @@ def test_it_finds_defects_that_it_has_not_seen(model: localiser.SegmentationUNet
     test = held_out()
     scored = localiser.score(model, test.images)
     assert test.masks is not None
-    assert pixel_metrics(scored.maps, test.masks)["pixel_ap"] > 0.7
+    assert pixel_metrics(scored.maps, test.masks)["pixel_ap"] > 0.8  # seen: 0.93 at the least
     assert image_metrics(scored.image_scores, test.defective)["image_auroc"] > 0.9
 
 
