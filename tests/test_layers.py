@@ -124,3 +124,20 @@ def circle_in(graph: dict[str, set[str]]) -> list[str]:
 def test_a_circle_is_found() -> None:
     assert set(circle_in({"masks": {"plan"}, "plan": {"seeds", "masks"}})) == {"masks", "plan"}
     assert not circle_in({"masks": {"plan"}, "plan": {"seeds"}})
+
+
+def kinds_of_device(source: str) -> set[str]:
+    """The kinds of device that a module's strings name."""
+    strings = {node.value for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Constant)}
+    return {str(value).split(":")[0] for value in strings if isinstance(value, str)} & {"cpu", "cuda", "mps", "xpu"}
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if name.split(".")[0] == "tasks"])
+def test_one_module_of_tasks_names_a_kind_of_device(module: str) -> None:
+    named = kinds_of_device(MODULES[module].read_text(encoding="utf-8"))
+    assert not named or module == "tasks.networks.device"
+
+
+def test_a_kind_of_device_is_found_where_it_is_named() -> None:
+    assert kinds_of_device('x = torch.zeros(1, device="cuda:1")') == {"cuda"}
+    assert not kinds_of_device('"""On a cpu."""')

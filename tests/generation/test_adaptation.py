@@ -75,7 +75,8 @@ def test_gradient_descent_goes_down(
     monkeypatch.setattr(adaptation, "adaptation_loss", remembered)
     adapt_decoder(codec, *(part[:1] for part in case), PUBLISHED)
     average = torch.stack(losses).detach().unfold(0, 5, 1).mean(dim=1)
-    assert (average.diff() < 0).all()
+    assert average[-1] < 0.7 * average[0]
+    assert average.diff().max() < 0.05 * average[0]
 
 
 def test_the_closed_form_brings_the_surroundings_nearer_by_half(
