@@ -33,9 +33,8 @@ from tasks.files.atomic import sha256, write_atomic
 from tasks.files.pictures import encode_image, encode_mask
 from tasks.files.tables import IMAGE_ROWS, encode_table
 from tasks.release.pack import PACKED_SCHEMA
-from tasks.versions import open_release
+from tasks.versions import Stream, open_release
 from tasks.versions.locked import RELEASE
-from tasks.versions.streamed import Stream
 
 AIM = 0.8
 STAGES = """\

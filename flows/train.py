@@ -16,7 +16,7 @@ from flows.terminal import progress
 from tasks.inputs.dataset import read_inputs
 from tasks.networks.arithmetic import fix_arithmetic
 from tasks.params import Params, load_params
-from tasks.synthesis.fitted import fit_systems
+from tasks.synthesis.fitting import fit_systems
 from tasks.workspace import PARAMS, ROOT, Workspace
 
 

@@ -141,3 +141,45 @@ def test_one_module_of_tasks_names_a_kind_of_device(module: str) -> None:
 def test_a_kind_of_device_is_found_where_it_is_named() -> None:
     assert kinds_of_device('x = torch.zeros(1, device="cuda:1")') == {"cuda"}
     assert not kinds_of_device('"""On a cpu."""')
+
+
+@pytest.mark.parametrize(
+    ("module", "library"),
+    [
+        ("flows.cli", "torch"),
+        ("flows.resolve", "torch"),
+        ("flows.versions.repository", "torch"),
+        ("tasks.release.build", "torch"),
+        ("tasks.synthesis.fitted", "torch"),
+        ("tasks.versions.locked", "torch"),
+        ("tasks.versions.pulled", "boto3"),
+    ],
+)
+def test_what_is_light_stays_light(module: str, library: str) -> None:
+    """What takes seconds to import is imported where it is used, for a command or a stage that does without."""
+    assert library not in brought_along(module)
+
+
+def test_what_is_brought_along_is_found() -> None:
+    assert "torch" in brought_along("tasks.networks.lpips")
+    assert "boto3" in brought_along("tasks.versions.streamed")
+
+
+def brought_along(module: str) -> set[str]:
+    """The libraries that are imported when a module is, by itself or by another one of ours."""
+    seen, found, left = set(), set(), [module]
+    while left:
+        name = left.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        if name in MODULES:
+            inner = imports(MODULES[name], name, run_at_import=True)
+            found |= {each.split(".")[0] for each in inner}
+            left += [parent for each in {name, *inner} for parent in _with_parents(each)]
+    return found
+
+
+def _with_parents(module: str) -> list[str]:
+    parts = module.split(".")
+    return [".".join(parts[:count]) for count in range(1, len(parts) + 1)]

@@ -13,7 +13,7 @@ from tasks.files.atomic import file_sha256
 from tasks.inputs.dataset import Inputs
 from tasks.params import Params
 from tasks.progress import silent
-from tasks.synthesis.fitted import fit_systems
+from tasks.synthesis.fitting import fit_systems
 
 _STEPS, _POOL = 0.02, 16
 """A share of the default steps, and images: what does not repeat shows within a few steps."""

@@ -15,7 +15,7 @@ from benchmarks.setup import read_or_build
 from tasks.inputs.dataset import Inputs
 from tasks.params import Params
 from tasks.progress import silent
-from tasks.synthesis.fitted import fit_systems
+from tasks.synthesis.fitting import fit_systems
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,7 @@ from tasks.quality.nearest_real import read_real_descriptors
 from tasks.release.judge import judge_candidates
 from tasks.release.manifest import ACCEPTED, build_ledger, build_manifest
 from tasks.synthesis.fitted import fitted_sha256
-from tasks.versions import open_release
-from tasks.versions.streamed import Stream
+from tasks.versions import Stream, open_release
 from tasks.workspace import Workspace
 
 _BATCH, _WORKERS = 64, 2

@@ -30,7 +30,7 @@ from tasks.quality.ic_lpips import PROTOCOLS, ic_lpips
 from tasks.quality.inception_score import inception_score
 from tasks.quality.scores import Scorer, Scores
 from tasks.release.manifest import ACCEPTED
-from tasks.synthesis.fitted import fit_systems
+from tasks.synthesis.fitting import fit_systems
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,8 @@ from tasks.params import Params, fingerprint, load_params
 from tasks.params.registry import SYSTEMS
 from tasks.progress import Report
 from tasks.quality.scores import Scorer
-from tasks.synthesis.fitted import fit_systems, fitted_sha256
+from tasks.synthesis.fitted import fitted_sha256
+from tasks.synthesis.fitting import fit_systems
 
 MIX = "mix"
 """The dataset under test."""

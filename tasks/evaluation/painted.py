@@ -24,7 +24,7 @@ from tasks.progress import Report
 from tasks.quality.scores import Scorer, Scores
 from tasks.quality.select import row_verdicts
 from tasks.release.manifest import ACCEPTED
-from tasks.synthesis.fitted import fit_systems
+from tasks.synthesis.fitting import fit_systems
 
 BASELINES = ("cutpaste", "crop_paste", "draem")
 """What anybody can have in milliseconds an image: systems without a network."""

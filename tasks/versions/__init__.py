@@ -7,16 +7,35 @@ has.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from tasks.contracts import DefectoryError
 from tasks.versions.locked import RELEASE, outputs_of
-from tasks.versions.pulled import ReleaseDataset, pulled_folder
-from tasks.versions.streamed import Stream
 
 if TYPE_CHECKING:
+    from tasks.versions.pulled import ReleaseDataset
     from tasks.versions.streamed import StreamedRelease
+
+
+@dataclass(frozen=True)
+class Stream:
+    """How a version is read straight from its store, without a pull."""
+
+    categories: tuple[str, ...] = ()
+    """Only these; all where empty."""
+    seed: int | None = None
+    """Shuffles, anew in each epoch; without one the order is the manifest's."""
+    buffer: int = 256
+    """Samples that are held and mixed, beside as many that are fetched ahead; in each worker."""
+    rank: int = 0
+    world_size: int = 1
+    """Processes that train together; each gets its own share, none differing by more than one sample."""
+    verify: bool = False
+    """Compare the SHA-256 of each image and mask with the manifest's."""
+    endpoint: str | None = None
+    """Another address of the store's server than the repository's."""
 
 
 @overload
@@ -49,10 +68,12 @@ def open_release(
     if output is None:
         raise DefectoryError(f"{repo}: the tag {tag!r} holds no {RELEASE}")
     if stream is not None:
-        # Here, because a folder is read without boto3.
+        # Here, because a folder is read without boto3, and a tag without torch.
         from tasks.versions.remote import remote_of
         from tasks.versions.stored import open_stored
         from tasks.versions.streamed import StreamedRelease
 
         return StreamedRelease(open_stored(tag, output, remote_of(repo, stream.endpoint)), stream, transform)
+    from tasks.versions.pulled import ReleaseDataset, pulled_folder
+
     return ReleaseDataset(pulled_folder(tag, output, repo), transform)

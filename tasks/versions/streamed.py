@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 from tasks.contracts import DefectoryError
 from tasks.files.tables import IMAGE_ROWS
 from tasks.release.reader import make_item
+from tasks.versions import Stream
 from tasks.versions.stored import StoredRelease
 from tasks.versions.stream_order import Positions, epoch_order, mixed_windows, part_of_worker, share_of_rows
 
@@ -142,22 +142,3 @@ class StreamedRelease(IterableDataset[dict[str, Any]]):
             for chunk in dict.fromkeys(chunks.tolist())
         }
         return [(row, answers[chunk]) for row, chunk in zip(window.tolist(), chunks.tolist(), strict=True)]
-
-
-@dataclass(frozen=True)
-class Stream:
-    """How a version is read straight from its store, without a pull."""
-
-    categories: tuple[str, ...] = ()
-    """Only these; all where empty."""
-    seed: int | None = None
-    """Shuffles, anew in each epoch; without one the order is the manifest's."""
-    buffer: int = 256
-    """Samples that are held and mixed, beside as many that are fetched ahead; in each worker."""
-    rank: int = 0
-    world_size: int = 1
-    """Processes that train together; each gets its own share, none differing by more than one sample."""
-    verify: bool = False
-    """Compare the SHA-256 of each image and mask with the manifest's."""
-    endpoint: str | None = None
-    """Another address of the store's server than the repository's."""

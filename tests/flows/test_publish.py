@@ -19,10 +19,9 @@ from flows.versions.pull import pull
 from flows.versions.remote_check import check_remote
 from flows.versions.repository import dvc, git, init_workspace, override_endpoint
 from tasks.contracts import DefectoryError
-from tasks.versions import open_release
+from tasks.versions import Stream, open_release
 from tasks.versions.locked import locked_outputs
 from tasks.versions.remote import CONTENT, remote_of
-from tasks.versions.streamed import Stream
 from tests.conftest import KEY
 from tests.interruptible import take_interrupts
 

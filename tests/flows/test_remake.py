@@ -26,7 +26,7 @@ from tasks.plan import plan_samples
 from tasks.release.build import build_release
 from tasks.release.manifest import MANIFEST_SCHEMA
 from tasks.release.remake import read_row, spec_of
-from tasks.synthesis.fitted import fit_systems
+from tasks.synthesis.fitting import fit_systems
 from tasks.workspace import Workspace
 from tests import stand_in
 from tests.factory_fixtures import write_params, write_photographs

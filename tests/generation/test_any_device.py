@@ -22,7 +22,7 @@ from tasks.params import Params, load_params
 from tasks.params.registry import SYSTEMS
 from tasks.plan import plan_samples
 from tasks.progress import silent
-from tasks.synthesis.fitted import fit_systems
+from tasks.synthesis.fitting import fit_systems
 from tests import pretend_device
 from tests.factory_fixtures import hashes, write_params, write_photographs
 

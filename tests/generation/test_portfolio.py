@@ -22,7 +22,8 @@ from tasks.params import Params, load_params
 from tasks.plan import plan_samples
 from tasks.progress import silent
 from tasks.synthesis import used_systems
-from tasks.synthesis.fitted import fit_systems, fitted_sha256
+from tasks.synthesis.fitted import fitted_sha256
+from tasks.synthesis.fitting import fit_systems
 from tests import stand_in
 from tests.factory_fixtures import write_params, write_photographs
 

@@ -22,7 +22,8 @@ from tasks.params.registry import SYSTEMS, Entry, entry_of, name_of, params_of
 from tasks.plan import plan_shards
 from tasks.release.build import build_release
 from tasks.synthesis import system_named
-from tasks.synthesis.fitted import fit_systems, fitted_sha256
+from tasks.synthesis.fitted import fitted_sha256
+from tasks.synthesis.fitting import fit_systems
 from tasks.workspace import Workspace
 from tests.factory_fixtures import SAMPLES, write_params, write_photographs
 from tests.masks.helpers import image, listed

@@ -13,12 +13,12 @@ from torch.utils.data import DataLoader
 
 from tasks.contracts import DefectoryError
 from tasks.store.s3 import Store
-from tasks.versions import open_release
+from tasks.versions import Stream, open_release
 from tasks.versions.locked import RELEASE
 from tasks.versions.pulled import ReleaseDataset
 from tasks.versions.remote import remote_of
 from tasks.versions.stored import StoredShard, _end_of
-from tasks.versions.streamed import Stream, StreamedRelease
+from tasks.versions.streamed import StreamedRelease
 from tests.conftest import KEY
 from tests.stored_version import store_version
 from tests.tiny_release import write_release

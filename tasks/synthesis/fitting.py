@@ -1,0 +1,41 @@
+"""All systems of a dataset fitted, one after another, and the record of it written last."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from tasks.contracts import TRAIN, DefectoryError
+from tasks.files.products import remove_leftovers
+from tasks.inputs.dataset import Inputs
+from tasks.params import Params
+from tasks.params.registry import entry_of
+from tasks.progress import Report
+from tasks.synthesis import system_named, used_systems
+from tasks.synthesis.fitted import mark_fitted
+from tasks.synthesis.learned_masks import fit_learned_masks
+
+
+def fit_systems(inputs: Inputs, params: Params, workdir: Path, device: torch.device, report: Report) -> None:
+    """Fit every system that `paint.systems` gives a share, and the mask generator that they draw from.
+
+    Raises DefectoryError, before any of them is trained, for one that these inputs cannot feed.
+    """
+    for name in used_systems(params):
+        _check_needs(name, inputs)
+    for name in used_systems(params):
+        system_named(name).fit(inputs, params, workdir, device, report)
+    fit_learned_masks(inputs, params, workdir, device, report)
+    mark_fitted(params, inputs, workdir)
+    remove_leftovers(workdir)
+
+
+def _check_needs(name: str, inputs: Inputs) -> None:
+    without = [category for category in inputs.categories if not inputs.defects(category, TRAIN)]
+    for need in entry_of(name).needs:
+        if without and (need == "defects" or len(without) == len(inputs.categories)):
+            raise DefectoryError(
+                f"paint.systems: {name} takes real defects, and the train split has none of {', '.join(without)}; "
+                f"give it some, raise inputs.defect_train_share, or give {name} no share"
+            )
