@@ -14,12 +14,15 @@ from tasks.contracts import CLEAN, TEST, TRAIN, InputImage
 from tasks.diffusion.codec import Codec
 from tasks.generation.real_patches import PatchLibraries, PatchLibrary, build_library, library_of, restore
 from tasks.inputs.dataset import Inputs
+from tasks.networks.device import HOST
 
 SIZE = 48
 
 
 class Blur(nn.Module):
     """A codec in all that matters here: what it decodes has lost the grain of what it encoded."""
+
+    device = HOST
 
     def encode(self, images: Tensor) -> Tensor:
         return functional.avg_pool2d(images, 4)

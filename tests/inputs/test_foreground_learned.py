@@ -106,7 +106,7 @@ def test_an_accelerator_finds_the_same() -> None:
 def test_cells_of_a_flat_photograph_are_all_alike() -> None:
     """The network's own padding must not make a border of its own."""
     cells = cell_features(np.full((SIZE, SIZE, 3), 90, np.uint8))
-    assert np.abs(cells - cells[40, 40]).max() < 1e-4
+    assert np.abs(cells - cells[40, 40]).max() < 0.01  # the cells of a photograph differ by 6 and more
 
 
 def test_background_is_what_the_border_shows_more_than_the_inside() -> None:
