@@ -190,5 +190,5 @@ def save_images(images: TrainingImages, path: Path) -> None:
 
 
 def load_images(path: Path) -> TrainingImages:
-    with np.load(path) as held:
+    with np.load(path, allow_pickle=False) as held:
         return TrainingImages(held["pictures"], held["shares"], str(held["sources"]))

@@ -51,7 +51,7 @@ def test_the_unet_reads_the_prompt_and_the_controlnet_an_empty_text_and_the_trim
     ):
         denoiser(latents, torch.tensor([500]), condition)
     prompt, empty = PretrainedText(folder, "denoiser.path").embed(["bolt, a bolt with a bent tip", ""])
-    assert torch.equal(read["UNet2DConditionModel"][0][0], prompt)
-    assert torch.equal(read["ControlNetModel"][0][0], empty)
+    assert torch.allclose(read["UNet2DConditionModel"][0][0], prompt, atol=1e-4)
+    assert torch.allclose(read["ControlNetModel"][0][0], empty, atol=1e-4)
     assert torch.equal(read["ControlNetModel"][1], trimap.expand(-1, 3, -1, -1))
-    assert not torch.equal(prompt, empty)
+    assert not torch.allclose(prompt, empty, atol=1e-2)

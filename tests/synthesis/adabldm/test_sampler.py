@@ -82,7 +82,7 @@ def test_without_the_editing_stages_the_surroundings_are_lost(
         params = AdaBLDMParams(steps=6, free_share=free, image_space_share=image_space)
         latents = paint_latents(random_denoiser, shipped, training_schedule(), photographs, params)
         found[name] = psnr(shipped.decode(latents), photographs.cleans, outside)
-    assert found["free"] < 20 < min(found["latent"], found["all"])
+    assert min(found["latent"], found["all"]) > found["free"] + 8  # seen: 12 at the least
 
 
 def test_editing_in_image_space_keeps_the_pixels_between_the_mask_and_its_dilation(
