@@ -21,7 +21,7 @@ from tests.diffusion.tiny_stable_diffusion import save_tiny_pipeline
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted(path for package in ("tasks", "flows", "benchmarks") for path in (ROOT / package).rglob("*.py"))
 UNPICKLERS = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
-NUMPY_ONLY = ROOT / "tasks" / "weights.py"
+NUMPY_ONLY = ROOT / "tasks" / "networks" / "weights.py"
 """The one module that has an unpickler, which knows numpy arrays and nothing else."""
 WITHOUT_WEIGHTS = {"CLIPProcessor", "CLIPTokenizer"}
 """Classes whose `from_pretrained` reads JSON and word lists only."""
