@@ -22,6 +22,7 @@ from tasks.contracts import SampleSpec
 from tasks.files.products import mark_made, marker_of
 from tasks.generation.line import draw_places
 from tasks.inputs.dataset import read_inputs
+from tasks.networks.device import HOST
 from tasks.params import load_params, registry
 from tests import stand_in
 from tests.factory_fixtures import write_params, write_photographs
@@ -111,7 +112,7 @@ def test_every_system_is_given_the_same_places_and_its_own_strength(benched: Ben
     """Although CutPaste would draw masks of its own."""
     params = load_params(benched.folder / "params.yaml")
     inputs = read_inputs(benched.folder / "work" / "data" / "inputs")
-    shared = Bench(inputs, params, benched.models, 3, "dfmgan", lambda what, done, total: None)
+    shared = Bench(inputs, params, benched.models, 3, "dfmgan", HOST, lambda what, done, total: None)
     assert params.system("cutpaste").masks
     first, second = (
         draw_places(inputs, shared.params_of(name), benched.models) for name in (stand_in.NAME, "cutpaste")
