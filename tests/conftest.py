@@ -15,11 +15,18 @@ _THREADS = torch.get_num_threads()
 
 
 @pytest.fixture(autouse=True)
-def _threads() -> Iterator[None]:
-    """A test whose params ask for more threads leaves none of them to the next."""
+def _arithmetic() -> Iterator[None]:
+    """A test that fixes its process's arithmetic leaves it to the next as it was."""
     torch.set_num_threads(_THREADS)
     yield
     torch.set_num_threads(_THREADS)
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.fixture
+def deterministic() -> None:
+    """Torch chooses its algorithms as in a process that paints: on some devices others than it would by itself."""
+    torch.use_deterministic_algorithms(True, warn_only=True)
 
 
 @pytest.fixture(scope="session")

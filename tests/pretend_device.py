@@ -26,6 +26,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._decomp import decompositions
 from torch._ops import OpOverload
 from torch.utils import backend_registration
 
@@ -392,6 +393,20 @@ def _register_autocast(library: torch.library.Library, everything: torch.library
     torch.clear_autocast_cache = clear_casts
 
 
+def _register_resizing() -> None:
+    """As on the CPU; where algorithms have to be deterministic, torch gives other devices another formula in Python."""
+    for formula, native in (
+        ("_upsample_linear_vec", torch._C._nn.upsample_bilinear2d),
+        ("upsample_bicubic2d_vec", torch._C._nn.upsample_bicubic2d),
+    ):
+        other = getattr(decompositions, formula)
+        setattr(decompositions, formula, partial(_resized, native, other))
+
+
+def _resized(native: _Kernel, other: _Kernel, images: Tensor, *how: Any) -> Any:
+    return (native if _is_ours(images) else other)(images, *how)
+
+
 def _register_deep_copies() -> None:
     """A deep copy of a tensor begins with one of its storage, for which torch knows no way on this device."""
     clone_other = torch.UntypedStorage.clone
@@ -440,6 +455,7 @@ def _register() -> tuple[torch.library.Library, ...]:
     libraries = torch.library.Library("aten", "IMPL"), torch.library.Library("_", "IMPL")
     _register_operations(*libraries)
     _register_autocast(*libraries)
+    _register_resizing()
     _register_deep_copies()
     _register_moves_of_modules()
     _register_waiting()

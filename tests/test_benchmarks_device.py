@@ -20,13 +20,6 @@ from benchmarks.device.timing import StepClock
 from tasks.networks.device import HOST
 
 
-@pytest.fixture(autouse=True)
-def arithmetic() -> Any:
-    """The run fixes its own; other tests keep theirs."""
-    yield
-    torch.use_deterministic_algorithms(False)
-
-
 def run(folder: Path, *arguments: str) -> dict[str, Any]:
     main(["--out", str(folder), "--small", "--device", "cpu", *arguments])
     found: dict[str, Any] = json.loads((folder / "device.json").read_text(encoding="utf-8"))

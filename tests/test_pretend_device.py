@@ -373,11 +373,18 @@ OPERATIONS: dict[str, Callable[[Tensor, Tensor], Any]] = {
 }
 
 
+@pytest.fixture(params=[False, True], ids=["any algorithm", "deterministic"])
+def _algorithms(request: pytest.FixtureRequest) -> None:
+    torch.use_deterministic_algorithms(request.param, warn_only=True)
+
+
+@pytest.mark.usefixtures("_algorithms")
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_computes_the_bits_of_the_cpu(operation: str) -> None:
     assert_same(*(OPERATIONS[operation](on(device, X), on(device, Y)) for device in (DEVICE, HOST)))
 
 
+@pytest.mark.usefixtures("_algorithms")
 @pytest.mark.parametrize(
     "operation",
     [

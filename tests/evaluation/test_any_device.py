@@ -17,6 +17,8 @@ from tasks.progress import silent
 from tests import pretend_device
 from tests.detectors.pictures import arm, defective, held_out
 
+pytestmark = pytest.mark.usefixtures("deterministic")
+
 PRETEND = torch.device(pretend_device.NAME, 0)
 DETECTORS: dict[str, Detector] = {"localiser": localiser, "memory_bank": memory_bank, "probe": probe}
 TYPES = Arm("types", "ours", (), tuple(defective(number, kind) for kind in ("dent", "spot") for number in range(3)))

@@ -26,6 +26,8 @@ from tasks.synthesis.fitting import fit_systems
 from tests import pretend_device
 from tests.factory_fixtures import hashes, write_params, write_photographs
 
+pytestmark = pytest.mark.usefixtures("deterministic")
+
 PRETEND = torch.device(pretend_device.NAME, 0)
 _TRAINING = {"steps": 2, "batch_size": 2, "pool_size": 4}
 _PRIOR = {**_TRAINING, "window": 8, "width": 16, "layers": 1, "heads": 2}
