@@ -9,7 +9,6 @@ from typing import Any
 
 import PIL.Image
 import pytest
-import torch
 
 from benchmarks.device.__main__ import main
 from benchmarks.device.budget import OutOfTimeError, limited
