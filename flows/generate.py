@@ -18,15 +18,25 @@ from prefect.futures import PrefectFuture
 from flows import policy
 from flows.line.lock import exclusive
 from flows.line.stage import run_stage
-from flows.line.stations import MODEL_STATIONS, STATIONS, Run, adapt, masks, pack, paint, score
+from flows.line.stations import (
+    MODEL_STATIONS,
+    STATIONS,
+    DrawnShard,
+    Run,
+    ScoredShard,
+    adapt,
+    masks,
+    pack,
+    paint,
+    score,
+)
 from flows.line.timing import peak_memory
 from flows.terminal import progress
 from tasks.candidates.files import shard_files
-from tasks.candidates.read import is_done, read_marker, read_scores
+from tasks.candidates.read import is_finished, read_marker, read_scores
 from tasks.candidates.sweep import sweep_stale
 from tasks.candidates.write import write_shard
 from tasks.contracts import DefectoryError, Failure, ShardPlan
-from tasks.generation.line import DrawnShard, ScoredShard
 from tasks.params import load_params
 from tasks.plan import WHOLE_PLAN, Part
 from tasks.progress import Report
@@ -73,14 +83,6 @@ def make_missing(run: Run, workspace: Workspace, plans: Sequence[ShardPlan]) -> 
     _record(run, workspace)
     _check_failures(run, plans)
     return GenerateReport(len(missing), sum(len(plan.specs) for plan in missing), {p.name: e for p, e in lost.items()})
-
-
-def is_finished(candidates: Path, plan: ShardPlan) -> bool:
-    """Whether the shard is done. One in which everything failed is tried again: the reason may be gone."""
-    if not is_done(candidates, plan):
-        return False
-    marker = read_marker(shard_files(candidates, plan).marker)
-    return marker is not None and marker.painted > 0
 
 
 def _make(run: Run, plans: Sequence[ShardPlan], counter: _Counter) -> Iterator[tuple[ShardPlan, str]]:

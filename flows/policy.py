@@ -77,11 +77,6 @@ class Station(Generic[_P, _R]):
         submit: Callable[..., PrefectFuture[_R]] = self.task.submit
         return submit(*map(opaque, given), **named)
 
-    @property
-    def fn(self) -> Callable[_P, _R]:
-        """The bare function, to be run without Prefect."""
-        return self.task.fn
-
 
 def station(run_name: str) -> Callable[[Callable[_P, _R]], Station[_P, _R]]:
     """Make a function a station, its runs named by its parameters, such as `paint {drawn.plan.name}`.

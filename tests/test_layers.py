@@ -147,6 +147,8 @@ def test_a_kind_of_device_is_found_where_it_is_named() -> None:
     ("module", "library"),
     [
         ("flows.cli", "torch"),
+        ("flows.looking.tables", "prefect"),
+        ("flows.looking.tables", "torch"),
         ("flows.resolve", "torch"),
         ("flows.versions.repository", "torch"),
         ("tasks.release.build", "torch"),

@@ -11,13 +11,14 @@ from pathlib import Path
 from benchmarks.line import idle_share
 from benchmarks.scale.photographs import write_photographs
 from benchmarks.scale.place import ENDPOINT, Figures, Place, params_text, size_of
-from flows.generate import generate, is_finished
+from flows.generate import generate
 from flows.inputs import inputs
 from flows.line.stage import recorded
 from flows.release import release
 from flows.server.local_store import BUCKET
 from flows.train import train
 from flows.versions.repository import init_workspace
+from tasks.candidates.read import is_finished
 from tasks.inputs.dataset import read_inputs as read_built
 from tasks.params import load_params
 from tasks.plan import plan_shards

@@ -7,6 +7,7 @@ process; a run's graph shows each with its seconds. `paint`, `adapt` and `score`
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cached_property
 
 import torch
@@ -16,7 +17,7 @@ from flows.policy import station
 from tasks.candidates.write import write_shard
 from tasks.contracts import ShardPlan
 from tasks.generation import line as stations
-from tasks.generation.line import DrawnShard, Finished, Line, ScoredShard
+from tasks.generation.line import Drawn, Finished, Line, ScoredPlaces
 from tasks.generation.portfolio import PaintedViews
 from tasks.inputs.dataset import read_inputs
 from tasks.params import Params
@@ -40,6 +41,24 @@ class Run:
     @cached_property
     def plans(self) -> tuple[ShardPlan, ...]:
         return plan_shards(self.params, self.line.inputs, self.line.portfolio.sha256)
+
+
+@dataclass(frozen=True)
+class DrawnShard:
+    """A shard's samples with their masks."""
+
+    plan: ShardPlan
+    drawn: Drawn
+
+
+@dataclass(frozen=True)
+class ScoredShard:
+    """A shard whose images are made."""
+
+    plan: ShardPlan
+    drawn: Drawn
+    scored: ScoredPlaces | None
+    """None where no sample has a mask."""
 
 
 @station("masks {plan.name}")

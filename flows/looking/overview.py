@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flows.generate import is_finished
 from tasks.candidates.files import shard_files
-from tasks.candidates.read import read_marker
+from tasks.candidates.read import is_finished, read_marker
 from tasks.contracts import DefectoryError, ShardPlan
 from tasks.inputs.dataset import Inputs, read_inputs
 from tasks.inputs.readers import list_source

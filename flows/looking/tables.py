@@ -6,19 +6,19 @@ from pathlib import Path
 
 from rich.table import Table
 
-from flows.looking.doctor import examine
 from flows.looking.estimate import Estimate, estimate
 from flows.looking.overview import Overview, look
-from flows.policy import device
 from flows.terminal import duration, output, size
 from tasks.contracts import DefectoryError
-from tasks.networks.device import describe_device
 from tasks.params import load_params
 from tasks.workspace import Workspace
 
 
 def show_plan(params: Path, root: Path) -> None:
     """What would be made, and what that takes."""
+    from flows.policy import device  # brings Prefect, and the next one torch, which to look alone does without
+    from tasks.networks.device import describe_device
+
     wanted, workspace = load_params(params), Workspace(root)
     overview = look(wanted, params.parent, workspace)
     table = _table(f"{wanted.dataset.name}: the plan", "category", "samples", "shards", "done", "missing")
@@ -69,6 +69,8 @@ def _stages(overview: Overview) -> list[tuple[str, bool, str]]:
 
 def show_findings(params: Path, root: Path, repo: Path) -> None:
     """What the doctor found. Raises DefectoryError when something has to be done."""
+    from flows.looking.doctor import examine  # it tries what a run needs, torch among it
+
     failed = 0
     for finding in examine(params, Workspace(root), repo):
         failed += not finding.ok

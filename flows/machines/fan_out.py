@@ -25,7 +25,7 @@ from prefect.deployments import run_deployment
 
 from flows import policy
 from flows.factory import resume
-from flows.generate import GenerateReport, is_finished
+from flows.generate import GenerateReport
 from flows.inputs import inputs
 from flows.line.lock import alone, exclusive
 from flows.line.stage import recorded
@@ -33,6 +33,7 @@ from flows.server.server import lasting_server
 from flows.terminal import output, progress, size
 from flows.train import train
 from tasks.candidates.exchange import collect_shard, delivered, run_name, share_kit
+from tasks.candidates.read import is_finished
 from tasks.contracts import DefectoryError, ShardPlan
 from tasks.inputs.dataset import read_inputs
 from tasks.params import load_params

@@ -15,12 +15,13 @@ from prefect import flow
 from prefect.settings import PREFECT_API_URL
 
 from flows import policy
-from flows.generate import GenerateReport, generate, is_finished, make_missing
+from flows.generate import GenerateReport, generate, make_missing
 from flows.line.lock import alone
 from flows.line.stations import Run
 from flows.server.server import prefect_server, records_in
 from flows.terminal import output
 from tasks.candidates.exchange import KIT_DATA, KIT_PARAMS, Delivery, fetch_kit, run_name
+from tasks.candidates.read import is_finished
 from tasks.contracts import DefectoryError, ShardPlan, check_name
 from tasks.params import load_params
 from tasks.plan import Part

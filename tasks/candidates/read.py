@@ -61,6 +61,14 @@ def is_done(root: Path, plan: ShardPlan) -> bool:
     return marker is not None and marker.fingerprint == plan.fingerprint and _has_files(files, marker)
 
 
+def is_finished(root: Path, plan: ShardPlan) -> bool:
+    """Whether the shard is done. One in which everything failed is tried again: the reason may be gone."""
+    if not is_done(root, plan):
+        return False
+    marker = read_marker(shard_files(root, plan).marker)
+    return marker is not None and marker.painted > 0
+
+
 def has_its_scores(root: Path, plan: ShardPlan) -> bool:
     """Whether the scores of a shard that is done are those that were written, to the last bit."""
     files = shard_files(root, plan)

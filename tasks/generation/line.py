@@ -1,4 +1,9 @@
-"""What the stations of a shard share, and what they hand to each other: a shard with its masks, one with its scores."""
+"""The line: masks -> paint -> adapt -> score -> candidates, as plain functions.
+
+In: planned samples. Out: what is kept of each, or why it failed. The flows decorate these functions as Prefect tasks;
+remaking an image and the evaluation's painted arms call them as they are. Painting looks at a magnified view of a small
+defect; adapting puts it back.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from tasks.contracts import Candidate, DefectoryError, Failure, Image, Place, ReferenceMask, SampleSpec, ShardPlan
+from tasks.contracts import Candidate, DefectoryError, Failure, Image, Place, ReferenceMask, SampleSpec
 from tasks.generation.portfolio import PaintedViews, Portfolio
 from tasks.inputs.dataset import Inputs
 from tasks.masks.draw import draw_mask
@@ -127,17 +132,3 @@ def candidates(line: Line, scored: ScoredPlaces, seconds: float) -> list[Candida
         )
         for place, image, prompt, scores in rows
     ]
-
-
-@dataclass(frozen=True)
-class DrawnShard:
-    plan: ShardPlan
-    drawn: Drawn
-
-
-@dataclass(frozen=True)
-class ScoredShard:
-    plan: ShardPlan
-    drawn: Drawn
-    scored: ScoredPlaces | None
-    """None where no sample has a mask."""

@@ -15,9 +15,11 @@ import pytest
 from typer.testing import CliRunner
 
 from flows.cli import app
-from flows.line.stations import Run, adapt, masks, pack, paint, score
+from flows.line.stations import Run
 from flows.terminal import EXIT_FAILED, EXIT_OK
+from tasks.candidates.write import write_shard
 from tasks.files.atomic import sha256
+from tasks.generation.line import candidates, make, masks
 from tasks.inputs.build import build_inputs
 from tasks.inputs.dataset import read_inputs
 from tasks.networks.device import HOST
@@ -52,7 +54,7 @@ def registered() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a finished release, through the real stations but without a server."""
+    """A folder with a finished release, through the line but without a server."""
     folder = tmp_path_factory.mktemp("made")
     write_photographs(folder)
     params, workspace = load_params(write_params(folder, **BLOCKS)), Workspace(folder / "data")
@@ -60,8 +62,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     fit_systems(read_inputs(workspace.inputs), params, workspace.models, HOST, lambda what, done, total: None)
     run = Run(params, workspace, HOST)
     for plan in run.plans:
-        drawn = masks.fn(run, plan)
-        pack.fn(run, score.fn(run, drawn, adapt.fn(run, drawn, paint.fn(run, drawn))))
+        drawn = masks(run.line, plan.specs)
+        kept = candidates(run.line, make(run.line, drawn.places), seconds=0.1)
+        write_shard(run.candidates, plan, kept, drawn.failures)
     build_release(params, run.line.inputs, run.plans, workspace.candidates, workspace.release, "defectory run")
     return folder
 
