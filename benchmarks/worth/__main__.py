@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         painted = {name: _painted(name, inputs, each, given.workspace, device, report) for name, each in wanted.items()}
         suspected = refuse_leaks(inputs, params.inputs.near_duplicate_distance, report=report)
         evaluations = [
-            _evaluated(category, inputs, painted, suspected, params, given.workspace, report)
+            _evaluated(category, inputs, painted, suspected, params, given.workspace, device, report)
             for category in inputs.categories
         ]
     command = f"python -m benchmarks.worth --params {given.params.as_posix()} --workspace DIR"
@@ -79,12 +79,13 @@ def _evaluated(
     suspected: Sequence[Leak],
     params: Params,
     workspace: Path,
+    device: torch.device,
     report: Report,
 ) -> Evaluation:
     sets = [SyntheticSet(name, _role_of(name), examples.get(category, ())) for name, examples in painted.items()]
     photographs = photographs_of(inputs, category, workspace / "data" / "models", params.evaluate.image_size)
     folder = workspace / "worth" / "scores" / category
-    return evaluate_category(category, photographs, sets, suspected, params.evaluate, folder, choose_device(), report)
+    return evaluate_category(category, photographs, sets, suspected, params.evaluate, folder, device, report)
 
 
 def _role_of(name: str) -> Role:

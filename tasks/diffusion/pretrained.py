@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from tasks.contracts import CLEAN, DefectoryError
+from tasks.contracts import CLEAN, DefectoryError, Place
 from tasks.networks.device import device_of
 
 
@@ -62,3 +62,8 @@ def prompt_of(template: str, category: str, defect_type: str) -> str:
     """The prompt of a label; a clean one is the plain name of the category. Underscores are spaces."""
     text = f"a {category}" if defect_type == CLEAN else template.format(category=category, defect_type=defect_type)
     return text.replace("_", " ")
+
+
+def prompts_of(template: str, places: Sequence[Place]) -> list[str]:
+    """The prompt of each place's label."""
+    return [prompt_of(template, place.spec.category, place.spec.defect_type) for place in places]

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import torch
 
-from tasks.contracts import TRAIN
 from tasks.detectors.protocol import SyntheticSet
 from tasks.evaluation.evaluate import evaluate_category
 from tasks.evaluation.examples import RELEASE_ORIGIN, photographs_of, released
@@ -16,11 +15,12 @@ from tasks.evaluation.outcome import write_outcome
 from tasks.evaluation.painted import BASELINES, only, painted_by
 from tasks.files.atomic import file_sha256
 from tasks.files.products import marker_of
-from tasks.inputs.dataset import Inputs, read_inputs
+from tasks.inputs.dataset import read_inputs
 from tasks.masks.pseudo_store import PSEUDO_MASKS
 from tasks.params import Params
 from tasks.progress import Report
 from tasks.quality.scores import Scorer
+from tasks.synthesis.fitting import unfed_by
 from tasks.workspace import Workspace
 
 
@@ -35,7 +35,8 @@ def run_arms(params: Params, workspace: Workspace, device: torch.device, report:
     folder = _baselines_folder(workspace)
     baselines = {
         name: painted_by(name, inputs, only(params, name), folder, scorer, device, report)
-        for name in _baselines(inputs)
+        for name in BASELINES
+        if not unfed_by(inputs, name)
     }
     evaluations = [
         evaluate_category(
@@ -56,12 +57,6 @@ def run_arms(params: Params, workspace: Workspace, device: torch.device, report:
     manifest = file_sha256(workspace.release / "manifest.parquet")
     made_by = f"Of the release whose manifest has the SHA-256 {manifest}; made by `defectory evaluate`."
     write_outcome(workspace.evaluation, f"What {params.dataset.name} is worth", made_by, evaluations, settings)
-
-
-def _baselines(inputs: Inputs) -> list[str]:
-    """Crop&Paste wants real defects to paste, in every category."""
-    few_real = all(inputs.defects(category, TRAIN) for category in inputs.categories)
-    return [name for name in BASELINES if few_real or name != "crop_paste"]
 
 
 def _baselines_folder(workspace: Workspace) -> Path:

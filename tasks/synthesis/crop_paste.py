@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.transform import warp
 
-from tasks.contracts import TRAIN, DefectoryError, Image, InputImage, Mask, Place, ReferenceMask
+from tasks.contracts import DefectoryError, Image, InputImage, Mask, Place, ReferenceMask
 from tasks.inputs.dataset import Inputs
 from tasks.masks import pseudo_store
 from tasks.masks.draw import references_of
@@ -58,13 +58,7 @@ class Model:
 
 
 def fit(inputs: Inputs, params: Params, workdir: Path, device: torch.device, report: Report) -> None:
-    """Make pseudo-masks where labels are per image. Raises DefectoryError for a category without a defect."""
-    for category in inputs.categories:
-        if not inputs.defects(category, TRAIN):
-            raise DefectoryError(
-                f"paint.systems: crop_paste pastes real defects, and category {category} has none in its train split; "
-                "give it some, or give crop_paste no share"
-            )
+    """Make pseudo-masks where labels are per image."""
     pseudo_store.fit_pseudo_masks(inputs, params, workdir, report)
 
 

@@ -31,11 +31,18 @@ def fit_systems(inputs: Inputs, params: Params, workdir: Path, device: torch.dev
     remove_leftovers(workdir)
 
 
-def _check_needs(name: str, inputs: Inputs) -> None:
+def unfed_by(inputs: Inputs, name: str) -> list[str]:
+    """The categories without the real defects in their train split that the system cannot do without."""
     without = [category for category in inputs.categories if not inputs.defects(category, TRAIN)]
-    for need in entry_of(name).needs:
-        if without and (need == "defects" or len(without) == len(inputs.categories)):
-            raise DefectoryError(
-                f"paint.systems: {name} takes real defects, and the train split has none of {', '.join(without)}; "
-                f"give it some, raise inputs.defect_train_share, or give {name} no share"
-            )
+    needs = entry_of(name).needs
+    lacks = "defects" in needs or ("some_defects" in needs and len(without) == len(inputs.categories))
+    return without if lacks else []
+
+
+def _check_needs(name: str, inputs: Inputs) -> None:
+    without = unfed_by(inputs, name)
+    if without:
+        raise DefectoryError(
+            f"paint.systems: {name} takes real defects, and the train split has none of {', '.join(without)}; "
+            f"give it some, raise inputs.defect_train_share, or give {name} no share"
+        )

@@ -20,7 +20,7 @@ from tasks.diffusion import codec_training, pool
 from tasks.diffusion.codec import Codec
 from tasks.diffusion.denoiser import Denoiser, LabelTable
 from tasks.diffusion.latents import mask_tensor, to_tensor
-from tasks.diffusion.pretrained import prompt_of
+from tasks.diffusion.pretrained import prompts_of
 from tasks.inputs.dataset import Inputs
 from tasks.masks import pseudo_store
 from tasks.networks.device import moved
@@ -61,7 +61,7 @@ def paint(model: Model, places: Sequence[Place], params: Params) -> Painted:
     for batch, count in full_batches(places, params.paint.batch_size):
         edit = _edit(model, batch)
         latents.append(paint_latents(model.denoiser, model.codec, model.schedule, edit, own)[:count])
-    prompts = [prompt_of(params.paint.prompt, place.spec.category, place.spec.defect_type) for place in places]
+    prompts = prompts_of(params.paint.prompt, places)
     return Painted(torch.cat(latents), model.codec, prompts=prompts)
 
 

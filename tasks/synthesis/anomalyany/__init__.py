@@ -22,7 +22,7 @@ from tasks.contracts import CLEAN, Place
 from tasks.diffusion import codec_training, text_backbone
 from tasks.diffusion.codec import Codec
 from tasks.diffusion.latents import cells_of, mask_tensor, to_tensor
-from tasks.diffusion.pretrained import prompt_of
+from tasks.diffusion.pretrained import prompt_of, prompts_of
 from tasks.diffusion.text_backbone import Hole, TextBackbone
 from tasks.inputs.dataset import Inputs
 from tasks.masks import pseudo_store
@@ -75,7 +75,7 @@ def paint(model: Model, places: Sequence[Place], params: Params) -> Painted:
     for batch, count in full_batches(places, params.paint.batch_size):
         *_, last = painter.steps(edit_of(model, batch, params))
         latents.append(last[:count])
-    prompts = [prompt_of(params.backbone.prompt, place.spec.category, place.spec.defect_type) for place in places]
+    prompts = prompts_of(params.backbone.prompt, places)
     return Painted(torch.cat(latents), model.codec, prompts=prompts)
 
 
@@ -83,7 +83,7 @@ def paint(model: Model, places: Sequence[Place], params: Params) -> Painted:
 def edit_of(model: Model, places: Sequence[Place], params: Params) -> GuidedEditRequest:
     """What is to be painted at the places."""
     kinds = [(place.spec.category, place.spec.defect_type) for place in places]
-    prompts = [prompt_of(params.backbone.prompt, *pair) for pair in kinds]
+    prompts = prompts_of(params.backbone.prompt, places)
     cleans = [prompt_of(params.backbone.prompt, category, CLEAN) for category, _ in kinds]
     descriptions = [model.descriptions[category][kind] for category, kind in kinds]
     masks = mask_tensor([place.mask for place in places], model.codec.device)

@@ -24,7 +24,7 @@ from tasks.diffusion.codec import Codec, decode_plain
 from tasks.diffusion.denoiser import LabelTable
 from tasks.diffusion.latents import mask_tensor, to_tensor
 from tasks.diffusion.pool import Pool, encode_pool, label_table, pool_images
-from tasks.diffusion.pretrained import prompt_of
+from tasks.diffusion.pretrained import prompts_of
 from tasks.diffusion.schedule import sampling_schedule
 from tasks.files.atomic import file_sha256
 from tasks.files.products import is_made
@@ -101,7 +101,7 @@ def paint(model: Model, places: Sequence[Place], params: Params) -> Painted:
         exemplars.append(started_from[:count])
         latents.append(_paint_batch(model, batch, started_from, params)[:count])
     followed = torch.cat(exemplars) if params.of(InpaintLoraParams).start < 1 else None
-    prompts = [prompt_of(params.backbone.prompt, place.spec.category, place.spec.defect_type) for place in places]
+    prompts = prompts_of(params.backbone.prompt, places)
     return Painted(torch.cat(latents), model.codec, exemplars=followed, prompts=prompts)
 
 
