@@ -22,10 +22,11 @@ from benchmarks.figures import print_figure
 from tasks.contracts import Place
 from tasks.diffusion.codec import Codec, decode_plain
 from tasks.diffusion.latents import mask_tensor, to_tensor
+from tasks.files.names import PSEUDO_MASKS
 from tasks.generation.adaptation import adapt_decoder
 from tasks.inputs.dataset import read_inputs
 from tasks.masks.draw import draw_mask, references_of
-from tasks.masks.pseudo_store import PSEUDO_MASKS, read_pseudo_masks
+from tasks.masks.pseudo_store import read_pseudo_masks
 from tasks.networks.device import choose_device
 from tasks.params import AdaptParams, load_params
 from tasks.plan import plan_samples

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from tasks.candidates.files import SCORES_SCHEMA, shard_files
 from tasks.contracts import CLEAN, TRAIN, InputImage, ShardPlan
-from tasks.files.atomic import sha256
+from tasks.files.hashing import sha256
 from tasks.files.products import mark_made
 from tasks.files.tables import encode_table
 from tasks.inputs.dataset import Inputs

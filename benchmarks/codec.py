@@ -28,6 +28,7 @@ from benchmarks.figures import print_figure
 from tasks.contracts import TEST, Image
 from tasks.diffusion.codec import load_codec
 from tasks.diffusion.latents import to_tensor
+from tasks.files.names import CODEC
 from tasks.inputs.dataset import read_inputs
 from tasks.networks.device import HOST, choose_device
 from tasks.networks.lpips import shared_lpips
@@ -184,7 +185,7 @@ def main() -> None:
         rows = [shown(images, peers, device) for images in sets.values()]
         PIL.Image.fromarray(np.concatenate(rows)).save(arguments.sheet)
     if arguments.workspace:
-        fine_tuned = codec_at(arguments.workspace / "data" / "models" / "codec.safetensors", device)
+        fine_tuned = codec_at(arguments.workspace / "data" / "models" / CODEC, device)
         images = held_out(arguments.workspace, arguments.images)
         compare("test split", images, {"fine-tuned": fine_tuned, **peers}, device)
     difference = float(np.mean(differences))

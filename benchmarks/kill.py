@@ -25,7 +25,7 @@ from benchmarks.figures import print_figure
 from benchmarks.killing import Instant, Zygote, instants_of, zygote
 from flows.server.local_store import local_store, store_key
 from flows.server.server import embedded_server, records_in
-from tasks.files.atomic import sha256_of
+from tasks.files.hashing import file_sha256
 
 
 class Campaign:
@@ -131,7 +131,7 @@ def place_of(instant: Instant) -> str:
 
 
 def hashes(folder: Path) -> dict[str, str]:
-    return {path.relative_to(folder).as_posix(): sha256_of(path) for path in folder.rglob("*") if path.is_file()}
+    return {path.relative_to(folder).as_posix(): file_sha256(path) for path in folder.rglob("*") if path.is_file()}
 
 
 @contextmanager

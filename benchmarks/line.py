@@ -17,6 +17,7 @@ from flows.factory import factory
 from flows.line.stage import recorded
 from flows.line.stations import STATIONS
 from flows.terminal import size
+from tasks.files.names import METRICS
 from tasks.workspace import PARAMS, Workspace
 
 AIM = 0.10
@@ -49,7 +50,7 @@ def _make(folder: Path, params: Path) -> None:
 
 
 def _print_table(workspace: Workspace) -> None:
-    accepted = json.loads((workspace.release / "metrics.json").read_text(encoding="utf-8"))["accepted"]
+    accepted = json.loads((workspace.release / METRICS).read_text(encoding="utf-8"))["accepted"]
     print(f"{accepted} accepted images")
     for stage in STAGES:
         record = workspace.read_timings(stage)

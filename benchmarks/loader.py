@@ -29,7 +29,9 @@ from benchmarks.figures import print_figure
 from flows.publish import publish
 from flows.server.local_store import BUCKET, local_store, store_key
 from flows.versions.repository import init_workspace
-from tasks.files.atomic import sha256, write_atomic
+from tasks.files.atomic import write_atomic
+from tasks.files.hashing import sha256
+from tasks.files.names import MANIFEST
 from tasks.files.pictures import encode_image, encode_mask
 from tasks.files.tables import IMAGE_ROWS, encode_table
 from tasks.release.pack import PACKED_SCHEMA
@@ -109,7 +111,7 @@ def make_version(folder: Path, endpoint: str, images: int, size: int) -> str:
         shard = workspace / "made" / "images" / "cell" / f"{start // _SHARD_SIZE:05d}.parquet"
         write_atomic(shard, encode_table(pa.Table.from_pylist(stored, PACKED_SCHEMA), IMAGE_ROWS))
     listed = [{name: value for name, value in row.items() if name not in PACKED_SCHEMA.names[1:]} for row in rows]
-    write_atomic(workspace / "made" / "manifest.parquet", encode_table(pa.Table.from_pylist(listed)))
+    write_atomic(workspace / "made" / MANIFEST, encode_table(pa.Table.from_pylist(listed)))
     (workspace / "dvc.yaml").write_text(STAGES, encoding="utf-8")
     (workspace / "params.yaml").write_text(PARAMS, encoding="utf-8")
     (workspace / ".gitignore").write_text("/data/\n/made/\n", encoding="utf-8")

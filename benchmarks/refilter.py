@@ -22,6 +22,7 @@ from benchmarks.figures import print_figure
 from benchmarks.refilter_pictures import seconds_a_sample
 from tasks.candidates.read import read_logits
 from tasks.files.atomic import write_atomic
+from tasks.files.names import LEDGER, MANIFEST
 from tasks.files.tables import encode_table
 from tasks.plan import plan_shards
 from tasks.quality.nearest_real import read_real_descriptors
@@ -69,10 +70,10 @@ def main() -> None:
     judged = station("read and select", lambda: judge_candidates(candidates, plans, params, real))
     accepted = judged[judged["status"] == ACCEPTED].assign(line_fingerprint="")
     manifest = station("manifest", lambda: build_manifest(accepted))
-    write = partial(write_atomic, folder / "manifest.parquet")
+    write = partial(write_atomic, folder / MANIFEST)
     station("write manifest", lambda: write(encode_table(manifest)))
     ledger = partial(build_ledger, judged, ())
-    station("ledger", lambda: write_atomic(folder / "ledger.parquet", encode_table(ledger())))
+    station("ledger", lambda: write_atomic(folder / LEDGER, encode_table(ledger())))
     total, computing = sum(station.seconds.values()), sum(station.computing.values())
     print(f"{len(judged)} candidates, {len(accepted)} accepted: {total:.1f} s, {computing:.1f} s computing")
 

@@ -16,6 +16,7 @@ import PIL.Image
 import pyarrow.parquet as pq
 
 from tasks.contracts import Image
+from tasks.files.names import MANIFEST
 from tasks.files.pictures import decode_image, decode_mask
 from tasks.inputs.dataset import read_inputs
 from tasks.release.sheets import amplify
@@ -41,7 +42,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=8)
     arguments = parser.parse_args()
     data = arguments.workspace / "data"
-    rows = pq.read_table(data / "release" / "manifest.parquet").to_pylist()
+    rows = pq.read_table(data / "release" / MANIFEST).to_pylist()
     manifest = {row["sample_id"]: row for row in rows}
     inputs = read_inputs(data / "inputs")
     share = arguments.count // len(inputs.categories)

@@ -20,6 +20,7 @@ from flows.terminal import output, progress
 from tasks.contracts import DefectoryError
 from tasks.evaluation.outcome import EVALUATION_REPORT
 from tasks.evaluation.run import run_arms
+from tasks.files.names import MANIFEST
 from tasks.networks.arithmetic import fix_arithmetic
 from tasks.params import Params, load_params
 from tasks.workspace import PARAMS, ROOT, Workspace
@@ -29,7 +30,7 @@ from tasks.workspace import PARAMS, ROOT, Workspace
 def evaluate(params: Path = PARAMS, root: Path = ROOT) -> None:
     """Measure the release's worth. Raises DefectoryError where it leaks, or there is none."""
     workspace, wanted, start = Workspace(root), load_params(params), time.perf_counter()
-    if not (workspace.release / "manifest.parquet").is_file():
+    if not (workspace.release / MANIFEST).is_file():
         raise DefectoryError(f"{workspace.release}: no release to evaluate; `defectory run` makes one")
     where = device()
     fix_arithmetic(wanted)

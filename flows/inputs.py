@@ -16,7 +16,7 @@ from flows.line.stage import run_stage
 from flows.line.timing import record_wall
 from flows.policy import station
 from flows.terminal import output, progress
-from tasks.files.atomic import file_sha256
+from tasks.files.hashing import file_sha256
 from tasks.files.products import is_made, mark_made
 from tasks.inputs.build import InputsReport, build_inputs
 from tasks.inputs.dataset import SPLITS

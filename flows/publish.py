@@ -25,6 +25,7 @@ from tasks.store.s3 import Store
 from tasks.versions.locked import RELEASE, LockedOutput, locked_outputs, outputs_of
 from tasks.versions.pulled import ReleaseDataset
 from tasks.versions.remote import CONTENT, remote_of
+from tasks.wording import first_few
 from tasks.workspace import ROOT
 
 _STAGE = "release"
@@ -154,9 +155,8 @@ def _commit_and_tag(repo: Path, name: str, is_new: bool) -> None:
 
 def _refuse(what: str, problems: tuple[str, ...]) -> None:
     if problems:
-        listed = "\n".join(f"  {problem}" for problem in problems[:10])
-        more = f"\n  and {len(problems) - 10} more" if len(problems) > 10 else ""
-        raise DefectoryError(f"{what}, {len(problems)} are not as they should be:\n{listed}{more}")
+        listed = "\n".join(f"  {problem}" for problem in first_few(problems, 10))
+        raise DefectoryError(f"{what}, {len(problems)} are not as they should be:\n{listed}")
 
 
 class _Clock:

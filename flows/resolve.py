@@ -7,11 +7,11 @@ re-run a stage as surely as an edited value does; so must other photographs. It 
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from flows.terminal import exit_with
 from flows.versions.repository import RESOLVED
+from tasks.files.json_text import write_json
 from tasks.inputs.readers import sources_sha256
 from tasks.params import CODE_VERSION, load_params
 from tasks.synthesis import used_systems
@@ -23,7 +23,7 @@ def resolve(params: Path, out: Path) -> None:
     sources = sources_sha256(wanted.inputs, params.parent)
     systems = {name: wanted.system(name).model_dump(mode="json") for name in used_systems(wanted)}
     blocks = {**wanted.model_dump(mode="json"), "systems": systems, "code": CODE_VERSION, "sources": sources}
-    out.write_text(json.dumps(blocks, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    write_json(out, blocks)
 
 
 if __name__ == "__main__":

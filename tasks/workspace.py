@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tasks.files.atomic import write_atomic
+from tasks.files.json_text import write_json
 
 PARAMS, ROOT = Path("params.yaml"), Path("data")
 
@@ -56,4 +56,4 @@ class Workspace:
         return content if isinstance(content, dict) else {}
 
     def write_timings(self, stage: str, content: dict[str, Any]) -> None:
-        write_atomic(self.timings_file(stage), (json.dumps(content, indent=1, sort_keys=True) + "\n").encode())
+        write_json(self.timings_file(stage), content)

@@ -12,9 +12,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = (
-    *("contracts", "progress", "seeds", "params", "files", "store", "workspace", "networks", "inputs", "masks", "plan"),
-    *("quality", "candidates", "training", "diffusion", "synthesis", "generation", "release", "versions", "exports"),
-    *("detectors", "evaluation"),
+    *("contracts", "wording", "progress", "seeds", "files", "params", "store", "workspace", "networks", "inputs"),
+    *("masks", "plan", "quality", "candidates", "training", "diffusion", "synthesis", "generation", "release"),
+    *("versions", "exports", "detectors", "evaluation"),
 )
 """Of tasks, low to high: each imports itself and those before it, at its top, in its functions and for types alike."""
 NEVER = {"detectors": {"synthesis", "generation", "release", "versions", "exports"}}

@@ -9,7 +9,7 @@ from benchmarks.device.embedded import networks_of, params_of
 from benchmarks.device.recipes import TRAININGS
 from benchmarks.device.shop import Shop
 from benchmarks.setup import read_or_build
-from tasks.files.atomic import file_sha256
+from tasks.files.hashing import file_sha256
 from tasks.inputs.dataset import Inputs
 from tasks.params import Params
 from tasks.progress import silent

@@ -19,6 +19,7 @@ from flows.server.local_store import BUCKET
 from flows.train import train
 from flows.versions.repository import init_workspace
 from tasks.candidates.read import is_finished
+from tasks.files.names import METRICS
 from tasks.inputs.dataset import read_inputs as read_built
 from tasks.params import load_params
 from tasks.plan import plan_shards
@@ -58,7 +59,7 @@ def make(place: Place) -> Figures:
 
 def select(place: Place) -> Figures:
     recorded(release, place.params, place.root, uses_model=False)
-    metrics = json.loads((place.root / "release" / "metrics.json").read_text(encoding="utf-8"))
+    metrics = json.loads((place.root / "release" / METRICS).read_text(encoding="utf-8"))
     return {"accepted": metrics["accepted"], "bytes": size_of(place.root / "release")}
 
 

@@ -12,7 +12,9 @@ from torch.utils.data import DataLoader
 from benchmarks.scale.place import Figures, Place
 from flows.versions.verbs import verify_here
 from tasks.contracts import ShardPlan
-from tasks.files.atomic import sha256_of, write_atomic
+from tasks.files.atomic import write_atomic
+from tasks.files.hashing import file_sha256
+from tasks.files.names import LEDGER, MANIFEST
 from tasks.files.tables import encode_table
 from tasks.inputs.dataset import Inputs, read_inputs
 from tasks.params import Params, SelectParams, load_params
@@ -36,8 +38,8 @@ def refilter(place: Place) -> Figures:
     real = read_real_descriptors(candidates, inputs.sha256)
     judged = judge_candidates(candidates, plans, changed, real)
     accepted = judged[judged["status"] == ACCEPTED].assign(line_fingerprint="")
-    write_atomic(place.base / "refiltered" / "manifest.parquet", encode_table(build_manifest(accepted)))
-    write_atomic(place.base / "refiltered" / "ledger.parquet", encode_table(build_ledger(judged, inputs.skipped)))
+    write_atomic(place.base / "refiltered" / MANIFEST, encode_table(build_manifest(accepted)))
+    write_atomic(place.base / "refiltered" / LEDGER, encode_table(build_ledger(judged, inputs.skipped)))
     seconds, computing = time.perf_counter() - start, time.process_time() - busy
     return {"work seconds": seconds, "work computing": computing, "accepted": len(accepted)}
 
@@ -53,7 +55,7 @@ def verify(place: Place) -> Figures:
     forget(files)
     start = time.perf_counter()
     for path in files:
-        sha256_of(path)
+        file_sha256(path)
     bare = time.perf_counter() - start
     return {"bytes": size, "rate": size / seconds, "bare rate": size / bare, "work computing": computing}
 

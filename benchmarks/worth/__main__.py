@@ -23,7 +23,6 @@ from benchmarks.systems.training import timed
 from benchmarks.worth.kept import ByCategory, read_examples, write_examples
 from flows.terminal import progress
 from tasks.detectors.protocol import Role, SyntheticSet
-from tasks.diffusion import codec_training
 from tasks.evaluation.evaluate import Evaluation, evaluate_category
 from tasks.evaluation.examples import photographs_of
 from tasks.evaluation.leaks import Leak, refuse_leaks
@@ -31,6 +30,7 @@ from tasks.evaluation.metrics.arm_figures import Figures
 from tasks.evaluation.outcome import write_outcome
 from tasks.evaluation.painted import BASELINES, as_many, only, painted_by
 from tasks.evaluation.verdict import DetectorVerdict
+from tasks.files.names import CODEC
 from tasks.inputs.dataset import Inputs
 from tasks.networks.arithmetic import fix_arithmetic
 from tasks.networks.device import choose_device
@@ -96,7 +96,7 @@ def _role_of(name: str) -> Role:
 
 def as_published(params: Params, system: str) -> Params:
     """The params without real patches, which no publication has; a system of our own keeps them."""
-    if system in OWN or codec_training.CODEC not in SYSTEMS[system].products:
+    if system in OWN or CODEC not in SYSTEMS[system].products:
         return params
     return params.model_copy(update={"adapt": params.adapt.model_copy(update={"real_patches": False})})
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from flows.looking.overview import Overview
+from tasks.files.names import BACKBONE, CODEC, DENOISER
 from tasks.params import Params
 from tasks.params.registry import entry_of
 from tasks.plan import shares_of
@@ -52,9 +53,9 @@ def estimate(params: Params, overview: Overview, workspace: Workspace) -> Estima
 def _training_seconds(params: Params) -> float:
     """Steps times seconds: of every product that the dataset's systems share, each once, and of each one's own."""
     shared = {
-        "codec.safetensors": 0.4 * params.codec.fine_tune_steps,
-        "denoiser.safetensors": 0.22 * params.denoiser.steps,
-        "backbone.safetensors": 0.35 * params.backbone.steps * (params.backbone.kind == "embedded"),
+        CODEC: 0.4 * params.codec.fine_tune_steps,
+        DENOISER: 0.22 * params.denoiser.steps,
+        BACKBONE: 0.35 * params.backbone.steps * (params.backbone.kind == "embedded"),
     }
     entries = {name: entry_of(name) for name in used_systems(params)}
     products = {product for entry in entries.values() for product in entry.products}

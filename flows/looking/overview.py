@@ -14,6 +14,7 @@ from typing import Any
 from tasks.candidates.files import shard_files
 from tasks.candidates.read import is_finished, read_marker
 from tasks.contracts import DefectoryError, ShardPlan
+from tasks.files.names import METRICS
 from tasks.inputs.dataset import Inputs, read_inputs
 from tasks.inputs.readers import list_source
 from tasks.params import Params
@@ -93,7 +94,7 @@ def _progress(workspace: Workspace, plans: list[ShardPlan]) -> CategoryProgress:
 
 def _metrics(workspace: Workspace) -> dict[str, Any]:
     try:
-        content = json.loads((workspace.release / "metrics.json").read_text(encoding="utf-8"))
+        content = json.loads((workspace.release / METRICS).read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}

@@ -25,10 +25,10 @@ from tasks.files.atomic import write_atomic
 from tasks.release.diff import COMPARED_QUANTILES, Diff, Pair, Released, changed_keys, compare_releases, draw_pairs
 from tasks.release.sheets import encode_sheet
 from tasks.seeds import choose
+from tasks.wording import first_few
 
 SHOWN = 18
 """Samples on a sheet."""
-_NAMED = 5
 """Samples named on the terminal."""
 _LONG = 40
 """Characters of a value; a hash has more."""
@@ -111,7 +111,7 @@ def show_diff(before: str, after: str, found: Diff, settings: pd.DataFrame | Non
 
 def _show_samples(found: Diff) -> None:
     for kind, names in (("added", found.added), ("removed", found.removed), ("changed", found.changed)):
-        listed = ", ".join(names[:_NAMED]) + (", …" if len(names) > _NAMED else "")
+        listed = ", ".join(first_few(names))
         output.print(f"{len(names)} {kind}{': ' if names else ''}{listed}", markup=False)
     output.print(f"{found.same} the same, byte for byte")
 

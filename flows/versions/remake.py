@@ -18,7 +18,8 @@ from flows.policy import device
 from flows.terminal import output
 from flows.versions.repository import git
 from tasks.contracts import DefectoryError, SampleSpec
-from tasks.files.atomic import sha256, write_atomic
+from tasks.files.atomic import write_atomic
+from tasks.files.hashing import sha256
 from tasks.files.pictures import IMAGE_ENDING, MASK_ENDING, encode_image, encode_mask
 from tasks.generation.line import Line, make, masks
 from tasks.inputs.dataset import Inputs, read_inputs

@@ -20,6 +20,7 @@ import yaml
 
 from flows.versions.repository import RESOLVED
 from tasks.contracts import DefectoryError, Image, Mask, check_below
+from tasks.files.names import MANIFEST, METRICS
 from tasks.files.pictures import decode_image, decode_mask
 from tasks.release.diff import Released
 from tasks.store.addresses import check_address, without_credentials
@@ -46,7 +47,7 @@ def open_version(name: str, repo: str) -> VersionFiles:
     Raises DefectoryError where it is neither.
     """
     for folder in (Path(name), Path(name) / RELEASE):
-        if (folder / "manifest.parquet").is_file():
+        if (folder / MANIFEST).is_file():
             return VersionFiles(name, _below(folder), None)
     if Path(name).is_dir():
         raise DefectoryError(f"{name}: no release in this folder: expected a manifest.parquet, or {RELEASE}")
@@ -58,7 +59,7 @@ def open_version(name: str, repo: str) -> VersionFiles:
 def read_released(version: VersionFiles) -> Released:
     """Manifest, ledger and metrics. Raises DefectoryError naming the file that cannot be read."""
     manifest, ledger = (_read(version, f"{name}.parquet", _table) for name in ("manifest", "ledger"))
-    return Released(manifest, ledger, _read(version, "metrics.json", json.load))
+    return Released(manifest, ledger, _read(version, METRICS, json.load))
 
 
 def read_released_pictures(version: VersionFiles, rows: pd.DataFrame) -> dict[str, tuple[Image, Mask]]:

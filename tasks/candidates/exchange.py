@@ -22,7 +22,9 @@ from typing import Any
 from tasks.candidates.files import shard_files
 from tasks.candidates.read import Marker, parse_marker
 from tasks.contracts import DefectoryError, ShardPlan, check_below
-from tasks.files.atomic import PARTIAL, remove, replacing, sha256_of, write_atomic
+from tasks.files.atomic import PARTIAL, remove, replacing, write_atomic
+from tasks.files.hashing import file_sha256
+from tasks.files.json_text import json_bytes, write_json
 from tasks.inputs.dataset import Inputs
 from tasks.params import CODE_VERSION, Params, fingerprint
 from tasks.store.s3 import MissingObjectError, Store
@@ -47,7 +49,7 @@ def share_kit(store: Store, params: Params, data: Path) -> int:
     """Send params, inputs and models, each file at most once; returns how many bytes were sent."""
     stored = store.listing(_OBJECTS)
     files = {path.relative_to(data).as_posix(): path for part in _PARTS_OF_KIT for path in _files(data / part)}
-    hashes = {name: sha256_of(path) for name, path in files.items()}
+    hashes = {name: file_sha256(path) for name, path in files.items()}
     sent = 0
     for name, path in files.items():
         size, key = path.stat().st_size, _OBJECTS + hashes[name]
@@ -55,7 +57,7 @@ def share_kit(store: Store, params: Params, data: Path) -> int:
             store.upload(path, key)
             sent += size
     kit = {"params": params.model_dump(mode="json"), "files": hashes}
-    store.write(_KIT, (json.dumps(kit, indent=1, sort_keys=True) + "\n").encode())
+    store.write(_KIT, json_bytes(kit))
     return sent
 
 
@@ -67,9 +69,9 @@ def fetch_kit(store: Store, folder: Path) -> None:
     kit = _read_kit(store)
     for name, sha256 in kit["files"].items():
         target = folder / KIT_DATA / name
-        if not (target.is_file() and sha256_of(target) == sha256):
+        if not (target.is_file() and file_sha256(target) == sha256):
             _fetch(store, sha256, target)
-    write_atomic(folder / KIT_PARAMS, json.dumps(kit["params"], indent=1, sort_keys=True).encode())
+    write_json(folder / KIT_PARAMS, kit["params"])
 
 
 class Delivery:
@@ -86,7 +88,7 @@ class Delivery:
         """Send a shard that is finished here, its done-marker last."""
         files = shard_files(self._candidates, plan)
         for path in files.data:
-            self._store.upload(path, _OBJECTS + sha256_of(path))
+            self._store.upload(path, _OBJECTS + file_sha256(path))
         self._store.write(_done_key(plan), files.marker.read_bytes())
         self._there.add(plan.name)
 
@@ -145,7 +147,7 @@ def _fetch(store: Store, sha256: str, target: Path) -> None:
     with replacing(target) as partial:
         try:
             store.download(_OBJECTS + sha256, partial)
-            if sha256_of(partial) != sha256:
+            if file_sha256(partial) != sha256:
                 store.delete(_OBJECTS + sha256)
                 raise DamagedError(f"{store.url}/{_OBJECTS}{sha256}: damaged, and removed; share the run again")
         except DefectoryError:

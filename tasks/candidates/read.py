@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from tasks.candidates.files import SCORES_SCHEMA, ShardFiles, named_files, shard_files
 from tasks.contracts import DefectoryError, ShardPlan
-from tasks.files.atomic import sha256_of
+from tasks.files.hashing import file_sha256
 from tasks.files.tables import read_table
 
 _MARKER_ENDING = ".done.json"
@@ -73,7 +73,7 @@ def has_its_scores(root: Path, plan: ShardPlan) -> bool:
     """Whether the scores of a shard that is done are those that were written, to the last bit."""
     files = shard_files(root, plan)
     marker = read_marker(files.marker)
-    return marker is not None and sha256_of(files.scores) == marker.files[files.scores.name][1]
+    return marker is not None and file_sha256(files.scores) == marker.files[files.scores.name][1]
 
 
 def done_shards(root: Path) -> list[str]:

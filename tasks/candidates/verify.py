@@ -14,7 +14,8 @@ from pathlib import Path
 from tasks.candidates.files import shard_files
 from tasks.candidates.read import Marker, read_marker
 from tasks.contracts import ShardPlan
-from tasks.files.atomic import remove, sha256_of
+from tasks.files.atomic import remove
+from tasks.files.hashing import file_sha256
 
 
 def verify_shards(root: Path, plans: Iterable[ShardPlan]) -> list[str]:
@@ -57,7 +58,7 @@ def _problem(path: Path, marker: Marker) -> str:
     size, expected = marker.files[path.name]
     if path.stat().st_size != size:
         return f"{path.name} is damaged: expected {size} bytes, found {path.stat().st_size}"
-    found = sha256_of(path)
+    found = file_sha256(path)
     return (
         "" if found == expected else f"{path.name} is damaged: expected SHA-256 {expected[:12]}…, found {found[:12]}…"
     )

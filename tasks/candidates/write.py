@@ -6,7 +6,6 @@ same shard written twice, or after a crash at any point, has the same SHA-256. M
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,9 @@ import pyarrow as pa
 
 from tasks.candidates.files import IMAGES_SCHEMA, SCORES, SCORES_SCHEMA, shard_files
 from tasks.contracts import Candidate, DefectoryError, Failure, SampleSpec, ShardPlan
-from tasks.files.atomic import remove, sha256, write_atomic
+from tasks.files.atomic import remove, write_atomic
+from tasks.files.hashing import sha256
+from tasks.files.json_text import json_bytes
 from tasks.files.pictures import encode_image, encode_mask
 from tasks.files.tables import IMAGE_ROWS, encode_table
 
@@ -47,7 +48,7 @@ def write_shard(root: Path, plan: ShardPlan, candidates: Sequence[Candidate], fa
 
 def _marker(plan: ShardPlan, files: dict[str, dict[str, Any]], painted: int, failed: int) -> bytes:
     content = {"fingerprint": plan.fingerprint, "files": files, "painted": painted, "failed": failed}
-    return (json.dumps(content, indent=1, sort_keys=True) + "\n").encode()
+    return json_bytes(content)
 
 
 def _check_complete(plan: ShardPlan, candidates: Sequence[Candidate], failures: Sequence[Failure]) -> None:

@@ -19,7 +19,8 @@ from torch import Tensor
 from tasks.contracts import TRAIN, Image
 from tasks.diffusion.codec import FACTOR, SHIPPED, Codec, load_codec, save_codec
 from tasks.diffusion.latents import to_tensor
-from tasks.files.atomic import file_sha256
+from tasks.files.hashing import file_sha256
+from tasks.files.names import CODEC
 from tasks.files.products import is_made, mark_made
 from tasks.inputs.dataset import Inputs
 from tasks.networks.lpips import shared_lpips
@@ -33,7 +34,6 @@ _LATENT_NOISE = 0.03
 _LATENT_DECAY = 1e-4
 _PERCEPTUAL_EVERY = 2
 
-CODEC = "codec.safetensors"
 _STATISTICS_IMAGES = 96
 
 

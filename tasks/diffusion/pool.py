@@ -19,15 +19,16 @@ from torch import Tensor
 
 from tasks.contracts import CLEAN, TRAIN, InputImage, Mask, SampleSpec
 from tasks.diffusion.codec import Codec
-from tasks.diffusion.codec_training import CODEC, load_fitted_codec
+from tasks.diffusion.codec_training import load_fitted_codec
 from tasks.diffusion.denoiser import Denoiser, LabelTable, make_condition
 from tasks.diffusion.latents import cells_of, to_tensor
 from tasks.diffusion.schedule import stratified_timesteps, training_target
-from tasks.files.atomic import file_sha256
+from tasks.files.hashing import file_sha256
+from tasks.files.names import CODEC, PSEUDO_MASKS
 from tasks.files.products import is_made
 from tasks.inputs.dataset import Inputs
 from tasks.masks.draw import draw_mask, references_of
-from tasks.masks.pseudo_store import PSEUDO_MASKS, read_references
+from tasks.masks.pseudo_store import read_references
 from tasks.params import Params, TrainingParams
 from tasks.progress import Progress, Report
 from tasks.seeds import derive, numpy_generator

@@ -28,6 +28,7 @@ from tasks.diffusion.denoiser import Condition, Denoiser, LabelTable
 from tasks.diffusion.pool import fit_on_pool, label_table, pool_sources
 from tasks.diffusion.pretrained import PretrainedText, load_part, prompt_of
 from tasks.diffusion.schedule import own_schedule, training_schedule
+from tasks.files.names import BACKBONE
 from tasks.inputs.dataset import Inputs
 from tasks.networks.device import moved
 from tasks.params import BackboneParams, Params, fingerprint
@@ -42,8 +43,6 @@ _HEAD_WIDTH = 32
 WIDTH = 64
 _PADDING, _START = 0, 1
 _LEAST_TOKENS = 8
-
-BACKBONE = "backbone.safetensors"
 
 
 @dataclass(frozen=True)

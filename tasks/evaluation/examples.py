@@ -15,10 +15,11 @@ import pyarrow.parquet as pq
 
 from tasks.contracts import CLEAN, TEST, TRAIN, DefectoryError, Image, InputImage, Mask, check_below
 from tasks.detectors.protocol import Example, TestSet
+from tasks.files.names import MANIFEST, PSEUDO_MASKS
 from tasks.files.pictures import decode_image, decode_mask
 from tasks.inputs.dataset import Inputs
 from tasks.inputs.normalise import fit_image, fit_mask
-from tasks.masks.pseudo_store import PSEUDO_MASKS, read_references
+from tasks.masks.pseudo_store import read_references
 from tasks.seeds import choose
 
 RELEASE_ORIGIN = "release"
@@ -60,9 +61,7 @@ def released(folder: Path, category: str, size: int, limit: int) -> tuple[Exampl
 
     Raises DefectoryError where the release has none.
     """
-    manifest = pq.read_table(
-        folder / "manifest.parquet", columns=["sample_id", "category", "defect_type", "shard"]
-    ).to_pylist()
+    manifest = pq.read_table(folder / MANIFEST, columns=["sample_id", "category", "defect_type", "shard"]).to_pylist()
     rows = {row["sample_id"]: row for row in manifest if row["category"] == category}
     if not rows:
         raise DefectoryError(f"{folder}: no released sample of category {category} to evaluate; release some first")
@@ -95,7 +94,7 @@ def _photograph(image: InputImage, size: int, pseudo: Mapping[str, Mask] = {}) -
 def _pictures(folder: Path, rows: Mapping[str, Mapping[str, str]]) -> list[tuple[str, tuple[Image, Mask]]]:
     found = []
     for shard in sorted({row["shard"] for row in rows.values()}):
-        file = folder / check_below(shard, str(folder / "manifest.parquet"))
+        file = folder / check_below(shard, str(folder / MANIFEST))
         table = pq.read_table(file, columns=["sample_id", "image", "mask"])
         for row in table.filter(pc.is_in(table["sample_id"], pa.array(sorted(rows), pa.string()))).to_pylist():
             found.append((row["sample_id"], (decode_image(row["image"]["bytes"]), decode_mask(row["mask"]["bytes"]))))

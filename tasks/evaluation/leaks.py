@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import Literal
 
 import numpy as np
@@ -19,10 +18,12 @@ from scipy.ndimage import binary_dilation
 from tasks.contracts import CLEAN, TEST, TRAIN, DefectoryError, Image, InputImage
 from tasks.detectors.protocol import Example
 from tasks.evaluation.pieces import shared_pieces
+from tasks.files.hashing import sha256
 from tasks.inputs.dataset import Inputs
 from tasks.inputs.duplicates import descriptor_of, near_between
 from tasks.inputs.normalise import fit_image
 from tasks.progress import Report, silent
+from tasks.wording import first_few
 
 Kind = Literal["copy", "turned copy", "other exposure", "crop", "same part", "sister part"]
 
@@ -94,11 +95,10 @@ def check_leaks(leaks: Sequence[Leak]) -> None:
     """Raise DefectoryError where there is any."""
     if not leaks:
         return
-    lines = [f"  - {leak.sentence}" for leak in leaks[:_NAMED]]
-    rest = [f"  - and {len(leaks) - _NAMED} more"] if len(leaks) > _NAMED else []
+    lines = first_few([leak.sentence for leak in leaks], _NAMED)
     raise DefectoryError(
         "the training has seen images of the test split, so no score on them means anything:\n"
-        + "\n".join([*lines, *rest])
+        + "\n".join(f"  - {line}" for line in lines)
         + "\ntake these images out of the sources, or join them by the source's group_rule, and run "
         "the line from its inputs on"
     )
@@ -145,7 +145,7 @@ def _copies(tested: Sequence[InputImage], seen: Sequence[_Seen]) -> Iterator[Lea
 
 
 def _pixels(image: Image) -> str:
-    return sha256(str(image.shape).encode() + image.tobytes()).hexdigest()
+    return sha256(str(image.shape).encode() + image.tobytes())
 
 
 def _painted_over(tested: Sequence[InputImage], synthetic: Sequence[Example]) -> Iterator[Leak]:

@@ -5,7 +5,6 @@ In: evaluations. Out: files without a clock in them, so that the same evaluation
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from tasks.evaluation.metrics.arm_figures import Figures
 from tasks.evaluation.metrics.intervals import Interval
 from tasks.evaluation.tables import markdown
 from tasks.files.atomic import write_atomic
+from tasks.files.json_text import write_json
 from tasks.params.detectors import EvaluateParams
 from tasks.release.sheets import encode_sheet
 
@@ -39,7 +39,7 @@ def write_outcome(
     write_atomic(folder / EVALUATION_REPORT, "\n".join(sections).encode())
     categories = {evaluation.category: _plain(evaluation) for evaluation in evaluations}
     content = {"made_by": made_by, "categories": categories}
-    write_atomic(folder / EVALUATION_FIGURES, (json.dumps(content, indent=1, sort_keys=True) + "\n").encode())
+    write_json(folder / EVALUATION_FIGURES, content)
 
 
 def _plain(evaluation: Evaluation) -> dict[str, Any]:

@@ -13,10 +13,10 @@ from tasks.evaluation.examples import RELEASE_ORIGIN, photographs_of, released
 from tasks.evaluation.leaks import refuse_leaks
 from tasks.evaluation.outcome import write_outcome
 from tasks.evaluation.painted import BASELINES, only, painted_by
-from tasks.files.atomic import file_sha256
+from tasks.files.hashing import file_sha256
+from tasks.files.names import MANIFEST, PSEUDO_MASKS
 from tasks.files.products import marker_of
 from tasks.inputs.dataset import read_inputs
-from tasks.masks.pseudo_store import PSEUDO_MASKS
 from tasks.params import Params
 from tasks.progress import Report
 from tasks.quality.scores import Scorer
@@ -54,7 +54,7 @@ def run_arms(params: Params, workspace: Workspace, device: torch.device, report:
         )
         for category in inputs.categories
     ]
-    manifest = file_sha256(workspace.release / "manifest.parquet")
+    manifest = file_sha256(workspace.release / MANIFEST)
     made_by = f"Of the release whose manifest has the SHA-256 {manifest}; made by `defectory evaluate`."
     write_outcome(workspace.evaluation, f"What {params.dataset.name} is worth", made_by, evaluations, settings)
 

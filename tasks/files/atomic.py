@@ -1,4 +1,4 @@
-"""How a file gets to where it belongs whole or not at all, and its hash.
+"""How a file gets to where it belongs whole or not at all.
 
 A process can die between any two steps: what then lies under a final name is complete, and what is not carries a
 temporary name.
@@ -7,7 +7,6 @@ temporary name.
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -65,11 +64,6 @@ def remove_partial(folder: Path) -> None:
         remove(path)
 
 
-def sha256_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _sync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -82,12 +76,3 @@ def _describe(path: Path, error: OSError) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return f"{path}: no disk space left; free some and resume with the same command, what is finished is kept"
     return f"{path}: could not be written ({error.strerror or error}); check the folder's permissions and resume"
-
-
-def file_sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()

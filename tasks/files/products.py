@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tasks.files.atomic import file_sha256, remove, remove_partial, write_atomic
+from tasks.files.atomic import remove, remove_partial
+from tasks.files.hashing import file_sha256
+from tasks.files.json_text import write_json
 
 _CHECKPOINT = ".checkpoint.safetensors"
 
@@ -25,8 +27,7 @@ def is_made(path: Path, made_from: str) -> bool:
 
 def mark_made(path: Path, made_from: str) -> None:
     """Declare the file finished; the marker appears whole or not at all."""
-    text = json.dumps({"made_from": made_from, "sha256": file_sha256(path)}, indent=1)
-    write_atomic(marker_of(path), (text + "\n").encode())
+    write_json(marker_of(path), {"made_from": made_from, "sha256": file_sha256(path)})
 
 
 def checkpoint_of(path: Path) -> Path:

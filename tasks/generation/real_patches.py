@@ -25,9 +25,10 @@ from torch.nn import functional
 from tasks.contracts import Image, Mask, ReferenceMask
 from tasks.diffusion.codec import Codec, decode_plain
 from tasks.diffusion.latents import to_tensor
+from tasks.files.names import PSEUDO_MASKS
 from tasks.inputs.dataset import Inputs
 from tasks.masks.draw import references_of
-from tasks.masks.pseudo_store import PSEUDO_MASKS, read_references
+from tasks.masks.pseudo_store import read_references
 from tasks.quality.change import distance_to, within
 from tasks.seeds import choose, derive, torch_generator
 

@@ -15,9 +15,10 @@ from pathlib import Path
 
 from tasks.contracts import TEST, TRAIN, Image, InputImage, Mask, SkippedInput
 from tasks.files.folders import begin, swap_in
+from tasks.files.json_text import write_json
 from tasks.files.pictures import decode_image
 from tasks.inputs.checks import check_inputs
-from tasks.inputs.dataset import INPUTS_REPORT, PackedImage, pack_image, write_category, write_json, write_splits
+from tasks.inputs.dataset import INPUTS_REPORT, PackedImage, pack_image, write_category, write_splits
 from tasks.inputs.foreground import find_foreground, learn_foreground
 from tasks.inputs.listing import source_name
 from tasks.inputs.opening import OpenedImage, open_listings

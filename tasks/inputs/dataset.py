@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 from tasks.contracts import CLEAN, DefectoryError, InputImage, SkippedInput, check_name
 from tasks.files.atomic import write_atomic
+from tasks.files.json_text import write_json
 from tasks.files.pictures import encode_mask
 from tasks.files.tables import IMAGE_ROWS, encode_table
 from tasks.inputs.lazy import PICTURES, Encoded, Kept, Pictures, ReadImage
@@ -110,10 +111,6 @@ def write_splits(folder: Path, entries: dict[str, dict[str, str]]) -> str:
     sha256 = _digest(entries)
     write_json(folder / SPLITS, {"sha256": sha256, "images": entries})
     return sha256
-
-
-def write_json(file: Path, content: dict[str, Any]) -> None:
-    write_atomic(file, (json.dumps(content, indent=1, sort_keys=True) + "\n").encode())
 
 
 def read_inputs(folder: Path) -> Inputs:

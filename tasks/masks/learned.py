@@ -14,12 +14,11 @@ import pyarrow.parquet as pq
 
 from tasks.contracts import ReferenceMask
 from tasks.files.atomic import replacing
+from tasks.files.names import LEARNED_MASKS, PSEUDO_MASKS
 from tasks.files.pictures import decode_mask, encode_mask
 from tasks.inputs.dataset import Inputs
 from tasks.masks.draw import references_of
-from tasks.masks.pseudo_store import PSEUDO_MASKS, read_references
-
-LEARNED_MASKS = "learned_masks.parquet"
+from tasks.masks.pseudo_store import read_references
 
 
 def write_learned(path: Path, masks: Sequence[ReferenceMask]) -> None:

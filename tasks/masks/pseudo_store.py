@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from tasks.contracts import TRAIN, Image, InputImage, Mask, ReferenceMask
 from tasks.files.atomic import replacing
+from tasks.files.names import PSEUDO_MASKS
 from tasks.files.pictures import decode_image, decode_mask, encode_image, encode_mask
 from tasks.files.products import is_made, mark_made
 from tasks.inputs.dataset import Inputs
@@ -19,7 +20,6 @@ from tasks.masks.pseudo import Plane, pseudo_masks
 from tasks.params import Params, fingerprint
 from tasks.progress import Report
 
-PSEUDO_MASKS = "pseudo_masks.parquet"
 _BRIGHTEST = 8.0
 """The anomaly that is drawn white."""
 _SPECK_SHARE = 0.0006

@@ -26,7 +26,7 @@ from pydantic import (
 )
 
 from tasks.contracts import CLEAN, DefectoryError, check_name
-from tasks.params.blocks import Block, Count, Positive, Prompt, Share
+from tasks.params.blocks import Block, Count, PoolTrainingBlock, Positive, Prompt, Share
 from tasks.params.detectors import EvaluateParams
 from tasks.params.registry import SYSTEMS, Entry, name_of, params_of
 from tasks.params.systems import MaskShares, SystemParams
@@ -146,23 +146,17 @@ class CodecParams(Block):
     lpips_weight: Annotated[float, Field(ge=0.0)] = 0.3
 
 
-class TrainingParams(Block):
-    """Of a denoiser's training on the pool of augmented and composited images."""
+class TrainingParams(PoolTrainingBlock):
+    """Of a denoiser's training."""
 
     pool_size: Count = 1600
-    """Augmented and composited training images, encoded once before training."""
-    composite_share: Share = 0.5
-    """Of the defective training images, those made by pasting a real defect on a clean image."""
     inside_weight: Annotated[float, Field(ge=1.0)] = 20.0
     """Weight of the loss inside the mask against outside."""
     whole_share: Share = 0.0
     """Of the training images, those to be painted whole: the mask is the image, and nothing of it is given."""
     steps: Count = 2000
-    batch_size: Count = 8
-    learning_rate: Positive = 1e-3
     ema_decay: Share = 0.998
     label_dropout: Share = 0.1
-    checkpoint_every: Count = 100
 
 
 class DenoiserParams(TrainingParams):

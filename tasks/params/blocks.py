@@ -25,3 +25,27 @@ Prompt = Annotated[str, AfterValidator(_check_prompt)]
 
 class Block(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class TrainingBlock(Block):
+    """What the training loop reads; a block says where its own defaults differ."""
+
+    steps: Count = 500
+    batch_size: Count = 8
+    learning_rate: Positive = 1e-3
+    checkpoint_every: Count = 100
+
+
+class AveragedTrainingBlock(TrainingBlock):
+    """Of a training that keeps the moving average of the weights."""
+
+    ema_decay: Share = 0.99
+
+
+class PoolTrainingBlock(AveragedTrainingBlock):
+    """Of a training on a pool of augmented and composited images, encoded once before it begins."""
+
+    pool_size: Count = 600
+    """Images of the pool."""
+    composite_share: Share = 0.5
+    """Of its defective images, those made by pasting a real defect on a clean image."""

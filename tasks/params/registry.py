@@ -13,6 +13,7 @@ from pkgutil import resolve_name
 from typing import Literal
 
 from tasks.contracts import DefectoryError
+from tasks.files.names import BACKBONE, CODEC, DENOISER, PSEUDO_MASKS
 from tasks.params.systems import SystemParams
 
 Need = Literal["defects", "some_defects"]
@@ -42,14 +43,12 @@ class Entry:
         return sum(seconds * float(attrgetter(key)(block)) for key, seconds in self.training_seconds)
 
 
-_CODEC, _PSEUDO, _BACKBONE = "codec.safetensors", "pseudo_masks.parquet", "backbone.safetensors"
-
 SYSTEMS = {
     "cutpaste": Entry("tasks.synthesis.cutpaste", "tasks.params.systems:CutPasteParams", sample_seconds=0.2),
     "crop_paste": Entry(
         "tasks.synthesis.crop_paste",
         "tasks.params.systems:CropPasteParams",
-        products=(_PSEUDO,),
+        products=(PSEUDO_MASKS,),
         needs=("defects",),
         sample_seconds=0.2,
     ),
@@ -63,32 +62,32 @@ SYSTEMS = {
     "sdas": Entry(
         "tasks.synthesis.sdas",
         "tasks.params.systems:SdasParams",
-        products=(_CODEC, "clean_diffusion.safetensors"),
+        products=(CODEC, "clean_diffusion.safetensors"),
         training_seconds=(("model.steps", 0.2),),
     ),
     "adabldm": Entry(
         "tasks.synthesis.adabldm",
         "tasks.params.systems:AdaBLDMParams",
-        products=(_CODEC, _PSEUDO, "denoiser.safetensors"),
+        products=(CODEC, PSEUDO_MASKS, DENOISER),
     ),
     "anomalydiffusion": Entry(
         "tasks.synthesis.anomalydiffusion",
         "tasks.params.systems:AnomalyDiffusionParams",
-        products=(_CODEC, _PSEUDO, _BACKBONE, "anomaly_embedding.safetensors"),
+        products=(CODEC, PSEUDO_MASKS, BACKBONE, "anomaly_embedding.safetensors"),
         needs=("some_defects",),
         training_seconds=(("training.steps", 0.35),),
     ),
     "anomalyany": Entry(
         "tasks.synthesis.anomalyany",
         "tasks.params.systems:AnomalyAnyParams",
-        products=(_CODEC, _PSEUDO, _BACKBONE, "text_image.safetensors", "descriptions.json"),
+        products=(CODEC, PSEUDO_MASKS, BACKBONE, "text_image.safetensors", "descriptions.json"),
         training_seconds=(("text_image_steps", 0.1),),
         sample_seconds=6.0,
     ),
     "inpaint_lora": Entry(
         "tasks.synthesis.inpaint_lora",
         "tasks.params.systems:InpaintLoraParams",
-        products=(_CODEC, _PSEUDO, _BACKBONE, "inpaint_lora.safetensors"),
+        products=(CODEC, PSEUDO_MASKS, BACKBONE, "inpaint_lora.safetensors"),
         needs=("defects",),
         training_seconds=(("training.steps", 0.5),),
         sample_seconds=1.5,
@@ -96,7 +95,7 @@ SYSTEMS = {
     "vq_transformer": Entry(
         "tasks.synthesis.vq_transformer",
         "tasks.params.systems:VQTransformerParams",
-        products=(_PSEUDO, "vq_codec.safetensors", "vq_prior.safetensors"),
+        products=(PSEUDO_MASKS, "vq_codec.safetensors", "vq_prior.safetensors"),
         training_seconds=(("codec.steps", 0.4), ("prior.steps", 0.3)),
     ),
 }

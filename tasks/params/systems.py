@@ -11,7 +11,15 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from tasks.params.blocks import Block, Count, Positive, Share
+from tasks.params.blocks import (
+    AveragedTrainingBlock,
+    Block,
+    Count,
+    PoolTrainingBlock,
+    Positive,
+    Share,
+    TrainingBlock,
+)
 
 MaskSource = Literal["perlin", "strokes", "reference", "boxes", "learned"]
 MaskShares = dict[MaskSource, Share]
@@ -71,7 +79,7 @@ class NsaParams(SystemParams):
     """Grey levels of mean change at strength 1, below which another patch is tried."""
 
 
-class SdasModelParams(Block):
+class SdasModelParams(AveragedTrainingBlock):
     """The diffusion model of clean images: one for the dataset, conditioned on the category."""
 
     kind: Literal["embedded", "pretrained"] = "embedded"
@@ -88,9 +96,7 @@ class SdasModelParams(Block):
     """Of them, those that are magnified parts of images, as small defects are painted in."""
     steps: Count = 2000
     batch_size: Count = 16
-    learning_rate: Positive = 1e-3
     ema_decay: Share = 0.998
-    checkpoint_every: Count = 100
 
 
 class SdasParams(SystemParams):
@@ -128,18 +134,10 @@ class AdaBLDMParams(SystemParams):
     """Of the steps, the last ones, edited in image space (stage 3); those between are edited in latent space."""
 
 
-class EmbeddingTraining(Block):
-    """Of AnomalyDiffusion's embedding, below a frozen backbone."""
+class EmbeddingTraining(PoolTrainingBlock):
+    """Of AnomalyDiffusion's embedding, below a frozen backbone, on the defective images of the pool."""
 
-    steps: Count = 500
-    batch_size: Count = 8
     learning_rate: Positive = 5e-3
-    ema_decay: Share = 0.99
-    pool_size: Count = 600
-    """Training images that are composed; the defective ones of them are learned from."""
-    composite_share: Share = 0.5
-    """Of these, those made by pasting a real defect on a clean image."""
-    checkpoint_every: Count = 100
 
 
 class AnomalyDiffusionParams(SystemParams):
@@ -199,7 +197,7 @@ class AnomalyAnyParams(SystemParams):
     text_image_steps: Count = 300
 
 
-class TokenCodecParams(Block):
+class TokenCodecParams(TrainingBlock):
     """A VQGAN's codec: images to tokens."""
 
     kind: Literal["embedded", "pretrained"] = "embedded"
@@ -207,7 +205,6 @@ class TokenCodecParams(Block):
     """`pretrained`: a folder or hub name that diffusers' VQModel.from_pretrained takes; it is not trained further."""
     codebook_size: Count = 512
     steps: Count = 200
-    batch_size: Count = 8
     learning_rate: Positive = 4e-4
     crop: Annotated[int, Field(ge=32, multiple_of=32)] = 128
     """Pixels a side of the training images."""
@@ -218,10 +215,9 @@ class TokenCodecParams(Block):
     discriminator_start: Share = 0.4
     """Of the steps, those before the discriminator begins to learn."""
     discriminator_weight: Annotated[float, Field(ge=0.0)] = 0.8
-    checkpoint_every: Count = 100
 
 
-class MaskCodecParams(Block):
+class MaskCodecParams(TrainingBlock):
     """The codec of masks: their outlines to tokens."""
 
     codebook_size: Count = 64
@@ -233,7 +229,7 @@ class MaskCodecParams(Block):
     checkpoint_every: Count = 200
 
 
-class TokenPriorParams(Block):
+class TokenPriorParams(PoolTrainingBlock):
     """An autoregressive transformer over a window of tokens."""
 
     window: Annotated[int, Field(ge=4)] = 16
@@ -247,14 +243,8 @@ class TokenPriorParams(Block):
     inside_weight: Annotated[float, Field(ge=1.0)] = 8.0
     """Weight of the loss on cells that the mask meets against all others."""
     pool_size: Count = 1200
-    """Augmented and composited training examples, encoded once before training."""
-    composite_share: Share = 0.5
-    """Of the defective training images, those made by pasting a real defect on a clean image."""
     steps: Count = 600
     batch_size: Count = 16
-    learning_rate: Positive = 1e-3
-    ema_decay: Share = 0.99
-    checkpoint_every: Count = 100
 
 
 class VQTransformerParams(SystemParams):
@@ -271,22 +261,16 @@ class VQTransformerParams(SystemParams):
     """Tokens are drawn from so many of the likeliest."""
 
 
-class LowRankTraining(Block):
+class LowRankTraining(PoolTrainingBlock):
     """Of the few-shot painter's adapters and tokens, on the frozen text backbone."""
 
     rank: Count = 8
     convolutions: bool = True
     """Adapt the residual blocks' convolutions as well as the attention; the embedded U-Net has little of the latter."""
     pool_size: Count = 800
-    """Augmented and composited training images, encoded once."""
-    composite_share: Share = 0.5
-    """Of the defective training images, those made by pasting a real defect on a clean image."""
-    steps: Count = 500
     batch_size: Count = 4
     """Images a step; each is seen with its mask as the hole, and with random boxes."""
-    learning_rate: Positive = 1e-3
     ema_decay: Share = 0.995
-    checkpoint_every: Count = 100
     defect_weight: Annotated[float, Field(ge=0.0)] = 0.5
     object_weight: Annotated[float, Field(ge=0.0)] = 0.2
     attention_weight: Annotated[float, Field(ge=0.0)] = 0.05

@@ -21,6 +21,7 @@ from tasks.candidates.read import has_its_scores, is_done, read_logits
 from tasks.contracts import DefectoryError, ShardPlan
 from tasks.files import folders
 from tasks.files.atomic import write_atomic
+from tasks.files.names import LEDGER, MANIFEST, METRICS, PSEUDO_MASKS
 from tasks.files.tables import encode_table
 from tasks.params import Params
 from tasks.plan import line_fingerprint
@@ -38,6 +39,7 @@ from tasks.release.rule_examples import examples_of
 from tasks.release.sheet_rows import sheet_of
 from tasks.release.sheets import encode_sheet
 from tasks.release.summary import Facts, sources_of
+from tasks.wording import first_few
 
 if TYPE_CHECKING:
     from tasks.inputs.dataset import Inputs
@@ -87,14 +89,14 @@ def check_finished(candidates: Path, plans: Sequence[ShardPlan]) -> None:
     open_shards = [plan.name for plan in plans if not is_done(candidates, plan)]
     if open_shards:
         raise DefectoryError(
-            f"{len(open_shards)} of {len(plans)} shards are not finished ({', '.join(open_shards[:5])}"
-            f"{', …' if len(open_shards) > 5 else ''}); run `defectory resume`, then release again"
+            f"{len(open_shards)} of {len(plans)} shards are not finished "
+            f"({', '.join(first_few(open_shards))}); run `defectory resume`, then release again"
         )
     damaged = [plan.name for plan in plans if not has_its_scores(candidates, plan)]
     if damaged:
         raise DefectoryError(
-            f"the scores of {len(damaged)} of {len(plans)} shards are damaged ({', '.join(damaged[:5])}"
-            f"{', …' if len(damaged) > 5 else ''}); run `defectory verify`, then `defectory run`"
+            f"the scores of {len(damaged)} of {len(plans)} shards are damaged "
+            f"({', '.join(first_few(damaged))}); run `defectory verify`, then `defectory run`"
         )
 
 
@@ -109,7 +111,7 @@ def _gather(params: Params, inputs: Inputs, judged: pd.DataFrame, candidates: Pa
         sources=sources_of(accepted),
         skipped=tuple(inputs.skipped),
         warnings=_read_warnings(workspace / "inputs" / "report.json"),
-        pseudo_masks=workspace / "models" / "pseudo_masks.parquet",
+        pseudo_masks=workspace / "models" / PSEUDO_MASKS,
     )
 
 
@@ -121,8 +123,8 @@ def _read_warnings(path: Path) -> tuple[str, ...]:
 
 def _write(folder: Path, facts: Facts, inputs: Inputs, plans: Sequence[ShardPlan], candidates: Path) -> None:
     pack_shards(candidates, plans, _write_manifest(folder, facts, inputs), folder / "images")
-    write_atomic(folder / "ledger.parquet", encode_table(build_ledger(facts.judged, facts.skipped)))
-    write_atomic(folder / "metrics.json", (json.dumps(facts.metrics, indent=1) + "\n").encode())
+    write_atomic(folder / LEDGER, encode_table(build_ledger(facts.judged, facts.skipped)))
+    write_atomic(folder / METRICS, (json.dumps(facts.metrics, indent=1) + "\n").encode())
     rules = examples_of(facts.params.select, facts.judged, inputs, candidates)
     shown = {}
     for category, judged in facts.judged.groupby("category", sort=True):
@@ -139,5 +141,5 @@ def _write_manifest(folder: Path, facts: Facts, inputs: Inputs) -> pa.Table:
     accepted = facts.judged[facts.judged["status"] == ACCEPTED]
     made_with = {model: line_fingerprint(facts.params, inputs, model) for model in accepted["model_sha256"].unique()}
     manifest = build_manifest(accepted.assign(line_fingerprint=accepted["model_sha256"].map(made_with)))
-    write_atomic(folder / "manifest.parquet", encode_table(manifest))
+    write_atomic(folder / MANIFEST, encode_table(manifest))
     return manifest.select(PACKED_FROM)

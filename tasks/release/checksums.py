@@ -21,7 +21,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tasks.contracts import DefectoryError, check_below
-from tasks.files.atomic import sha256, sha256_of, write_atomic
+from tasks.files.atomic import write_atomic
+from tasks.files.hashing import file_sha256, sha256
 from tasks.files.tables import IMAGE_ROWS
 
 CHECKSUMS = "SHA256SUMS"
@@ -80,7 +81,7 @@ def _names(folder: Path) -> set[str]:
 def _hashes(folder: Path, names: set[str]) -> dict[str, str]:
     ordered = sorted(names)
     with ThreadPoolExecutor() as readers:
-        return dict(zip(ordered, readers.map(lambda name: sha256_of(folder / name), ordered), strict=True))
+        return dict(zip(ordered, readers.map(lambda name: file_sha256(folder / name), ordered), strict=True))
 
 
 def damaged_samples(folder: Path, manifest: pa.Table) -> Iterator[str]:

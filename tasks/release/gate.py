@@ -18,6 +18,7 @@ import pandas as pd
 import pyarrow as pa
 
 from tasks.contracts import TRAIN, DefectoryError, ShardPlan
+from tasks.files.names import LEDGER, MANIFEST, METRICS
 from tasks.files.tables import read_columns, read_table
 from tasks.params import Params
 from tasks.release.gate_pictures import PICTURE_COLUMNS, name_some, picture_problems
@@ -39,8 +40,8 @@ class _Release:
 def check_release(folder: Path, plans: Sequence[ShardPlan], inputs: Inputs, params: Params) -> None:
     """Raise DefectoryError naming everything in `folder` that does not add up."""
     release = _Release(
-        _read(folder / "manifest.parquet", MANIFEST_SCHEMA, _LISTED).to_pandas(),
-        _read(folder / "ledger.parquet", LEDGER_SCHEMA, LEDGER_SCHEMA.names),
+        _read(folder / MANIFEST, MANIFEST_SCHEMA, _LISTED).to_pandas(),
+        _read(folder / LEDGER, LEDGER_SCHEMA, LEDGER_SCHEMA.names),
     )
     problems = [
         *_plan_problems(release.ledger, plans),
@@ -139,7 +140,7 @@ def score_problems(folder: Path, params: Params) -> Iterator[str]:
     limits = {name: limit for name, limit in params.select.min_category_scores.items() if limit > 0}
     if not limits:
         return
-    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    metrics = json.loads((folder / METRICS).read_text(encoding="utf-8"))
     for category, figures in metrics["categories"].items():
         for name, limit in sorted(limits.items()):
             asked = f"select.min_category_scores asks for at least {limit:g}"

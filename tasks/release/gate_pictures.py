@@ -10,11 +10,12 @@ import numpy as np
 import pandas as pd
 
 from tasks.contracts import DefectoryError, Image
-from tasks.files.atomic import sha256
+from tasks.files.hashing import sha256
 from tasks.files.pictures import decode_image, decode_mask
 from tasks.files.tables import read_table
 from tasks.quality.change import distance_to
 from tasks.seeds import choose
+from tasks.wording import first_few
 
 if TYPE_CHECKING:
     from tasks.inputs.dataset import Inputs
@@ -25,13 +26,9 @@ _MEASURED = 100
 PICTURE_COLUMNS = ["sample_id", "shard", "image_sha256", "mask_sha256", "clean_id", "outside_max_abs"]
 """What is asked of the manifest; rows of all of its columns would be 1 GB for 360,000 samples."""
 
-_NAMED = 5
-
 
 def name_some(sample_ids: Sequence[str]) -> str:
-    """The first few of many names, and how many there are beyond them."""
-    more = len(sample_ids) - _NAMED
-    return ", ".join(sample_ids[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+    return ", ".join(first_few(sample_ids))
 
 
 def picture_problems(folder: Path, manifest: pd.DataFrame, inputs: Inputs, feather: int) -> Iterator[str]:

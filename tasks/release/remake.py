@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tasks.contracts import DefectoryError, SampleSpec
+from tasks.files.names import LEDGER, MANIFEST
 from tasks.inputs.dataset import Inputs
 from tasks.params import Params
 from tasks.plan import line_fingerprint
@@ -31,7 +32,7 @@ def read_row(release: Path, sample_id: str) -> dict[str, Any]:
     Raises DefectoryError where there is no manifest, or one of an earlier version; and for a sample that was not
     released, with what the ledger says of it.
     """
-    path = release / "manifest.parquet"
+    path = release / MANIFEST
     try:
         manifest = pq.read_table(path)
     except (OSError, pa.ArrowException) as error:
@@ -49,7 +50,7 @@ def read_row(release: Path, sample_id: str) -> dict[str, Any]:
 
 def _fate(release: Path, sample_id: str) -> str:
     try:
-        [row] = pq.read_table(release / "ledger.parquet", filters=[("sample_id", "==", sample_id)]).to_pylist()
+        [row] = pq.read_table(release / LEDGER, filters=[("sample_id", "==", sample_id)]).to_pylist()
     except (OSError, pa.ArrowException, ValueError):
         return "nor is it in the ledger; the manifest's column sample_id has the names"
     return f"the ledger says: {row['status']}, {row['rule'] or row['error']}"

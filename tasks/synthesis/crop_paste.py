@@ -21,10 +21,11 @@ from scipy import ndimage
 from skimage.transform import warp
 
 from tasks.contracts import DefectoryError, Image, InputImage, Mask, Place, ReferenceMask
+from tasks.files.names import PSEUDO_MASKS
 from tasks.inputs.dataset import Inputs
 from tasks.masks import pseudo_store
 from tasks.masks.draw import references_of
-from tasks.masks.pseudo_store import PSEUDO_MASKS, read_references
+from tasks.masks.pseudo_store import read_references
 from tasks.params import Params
 from tasks.params.systems import CropPasteParams
 from tasks.progress import Report

@@ -9,7 +9,8 @@ import json
 from pathlib import Path
 
 from tasks.contracts import DefectoryError
-from tasks.files.atomic import write_atomic
+from tasks.files.json_text import write_json
+from tasks.files.names import LEARNED_MASKS, PSEUDO_MASKS
 from tasks.files.products import marker_of
 from tasks.inputs.dataset import Inputs
 from tasks.params import CODE_VERSION, Params, fingerprint
@@ -17,7 +18,7 @@ from tasks.params.registry import entry_of
 from tasks.synthesis import used_systems
 
 RECORD = "fitted.json"
-_MASK_PRODUCTS = ("pseudo_masks.parquet", "learned_masks.parquet")
+_MASK_PRODUCTS = (PSEUDO_MASKS, LEARNED_MASKS)
 """Shapes that masks are drawn from, whatever system paints them."""
 
 
@@ -25,7 +26,7 @@ def mark_fitted(params: Params, inputs: Inputs, workdir: Path) -> None:
     """Declare everything fitted."""
     record = {"made_from": _made_from(params, inputs), "sha256": _products_sha256(params, workdir)}
     workdir.mkdir(parents=True, exist_ok=True)
-    write_atomic(workdir / RECORD, (json.dumps(record, indent=1, sort_keys=True) + "\n").encode())
+    write_json(workdir / RECORD, record)
 
 
 def fitted_sha256(params: Params, inputs: Inputs, workdir: Path) -> str:

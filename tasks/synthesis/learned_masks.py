@@ -10,11 +10,11 @@ from typing import cast
 import torch
 
 from tasks.contracts import DefectoryError, ReferenceMask
-from tasks.files.atomic import file_sha256
+from tasks.files.hashing import file_sha256
+from tasks.files.names import LEARNED_MASKS, PSEUDO_MASKS
 from tasks.files.products import is_made, mark_made
 from tasks.inputs.dataset import Inputs
-from tasks.masks.learned import LEARNED_MASKS, write_learned
-from tasks.masks.pseudo_store import PSEUDO_MASKS
+from tasks.masks.learned import write_learned
 from tasks.params import Params, fingerprint
 from tasks.params.systems import VQTransformerParams
 from tasks.progress import Report

@@ -17,6 +17,7 @@ import pyarrow.parquet as parquet
 from torch.utils.data import Dataset
 
 from tasks.contracts import DefectoryError
+from tasks.files.names import MANIFEST
 from tasks.release.checksums import check_files, damaged_samples
 from tasks.release.reader import SHARD_COLUMNS, make_item, read_manifest
 from tasks.versions.locked import RELEASE, LockedOutput, locked_outputs
@@ -35,7 +36,7 @@ class ReleaseDataset(Dataset[dict[str, Any]]):
         """Raises DefectoryError when the manifest or one of the shards it names is not there."""
         self.folder, self.transform = folder, transform
         # As Arrow holds it: rows as Python objects take four times as much, and once more in every worker.
-        manifest = read_manifest(folder / "manifest.parquet")
+        manifest = read_manifest(folder / MANIFEST)
         self._columns = {name: manifest[name].combine_chunks() for name in manifest.column_names}
         self.labels = self._values("defect_type")
         self.categories = self._values("category")

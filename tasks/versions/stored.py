@@ -24,13 +24,14 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 
 from tasks.contracts import DefectoryError
+from tasks.files.hashing import sha256
+from tasks.files.names import MANIFEST
 from tasks.release.reader import SHARD_COLUMNS, read_manifest
 from tasks.store.s3 import Store
 from tasks.versions.locked import LockedOutput
 from tasks.versions.remote import Expected, files_of
 from tasks.versions.stream_order import Positions
 
-_MANIFEST = "manifest.parquet"
 _END_BYTES = 512 << 10
 """All of a shard of a dozen images of 256 px. At least the 64 KiB that pyarrow reads at once to find a footer."""
 
@@ -95,10 +96,10 @@ def open_stored(tag: str, output: LockedOutput, store: Store) -> StoredRelease:
     """Read listing and manifest. Raises DefectoryError when the store, its key or one of the two is not right."""
     with _named(f"{tag}: the listing of {output.path}"):
         files = {file.name.removeprefix(f"{output.path}/"): file for file in files_of(store, output)}
-    if _MANIFEST not in files:
-        raise DefectoryError(f"{tag}: {output.path} holds no {_MANIFEST}: publish it again")
+    if MANIFEST not in files:
+        raise DefectoryError(f"{tag}: {output.path} holds no {MANIFEST}: publish it again")
     with _named(tag):
-        manifest = _read_manifest(store, files[_MANIFEST])
+        manifest = _read_manifest(store, files[MANIFEST])
     names = manifest["shard"].unique()
     if missing := sorted(set(names) - set(files)):
         raise DefectoryError(f"{tag}: its manifest names {missing[0]}, which it does not hold: publish it again")
@@ -109,8 +110,8 @@ def open_stored(tag: str, output: LockedOutput, store: Store) -> StoredRelease:
 def _read_manifest(store: Store, file: Expected) -> pd.DataFrame:
     content = store.read(file.key)
     if hashlib.md5(content, usedforsecurity=False).hexdigest() != file.md5:
-        raise DefectoryError(f"{_MANIFEST}: {file.key} holds other bytes in the store than were pushed: publish again")
-    return read_manifest(pa.BufferReader(content), f"{_MANIFEST}, {file.key}").to_pandas()
+        raise DefectoryError(f"{MANIFEST}: {file.key} holds other bytes in the store than were pushed: publish again")
+    return read_manifest(pa.BufferReader(content), f"{MANIFEST}, {file.key}").to_pandas()
 
 
 def _check(row: Any, stored: dict[str, Any], key: str, verify: bool) -> None:
@@ -120,7 +121,7 @@ def _check(row: Any, stored: dict[str, Any], key: str, verify: bool) -> None:
             f"row {row.row} of {key} holds {stored['sample_id']}, expected {row.sample_id}: publish again"
         )
     for name in ("image", "mask") if verify else ():
-        if hashlib.sha256(stored[name]["bytes"]).hexdigest() != getattr(row, f"{name}_sha256"):
+        if sha256(stored[name]["bytes"]) != getattr(row, f"{name}_sha256"):
             raise DefectoryError(f"the {name} of {row.sample_id} in {key} is not the manifest's: publish again")
 
 

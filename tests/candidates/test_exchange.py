@@ -23,7 +23,7 @@ from tasks.candidates.exchange import (
 from tasks.candidates.files import shard_files
 from tasks.candidates.read import is_done
 from tasks.contracts import DefectoryError, ShardPlan
-from tasks.files.atomic import sha256
+from tasks.files.hashing import sha256
 from tasks.params import load_params
 from tasks.store.s3 import Store
 from tests.factories import Workspace, make_inputs, make_params, make_workspace

@@ -6,7 +6,7 @@ import pytest
 from tasks.candidates.files import SCORES, shard_files
 from tasks.candidates.read import done_shards, read_candidate_pictures, read_logits, read_rows, read_scores
 from tasks.contracts import DefectoryError
-from tasks.files.atomic import sha256
+from tasks.files.hashing import sha256
 from tasks.files.pictures import decode_image, decode_mask
 from tests.factories import Workspace, make_candidate, make_params, make_workspace
 

@@ -11,9 +11,10 @@ import pytest
 from tasks.contracts import CLEAN, TEST, TRAIN, DefectoryError, InputImage
 from tasks.detectors.protocol import PHOTOGRAPH
 from tasks.evaluation.examples import RELEASE_ORIGIN, photographs_of, released, shuffled
+from tasks.files.names import PSEUDO_MASKS
 from tasks.inputs.dataset import Inputs
 from tasks.masks.pseudo import Plane
-from tasks.masks.pseudo_store import PSEUDO_MASKS, PseudoMask, write_pseudo_masks
+from tasks.masks.pseudo_store import PseudoMask, write_pseudo_masks
 from tests import tiny_release
 from tests.detectors.pictures import defective, normal
 

@@ -12,16 +12,9 @@ from PIL import Image as PillowImage
 from tasks.contracts import TEST, TRAIN, DefectoryError, Image, InputImage
 from tasks.detectors.protocol import Example
 from tasks.evaluation.leaks import Leak, check_leaks, find_leaks, refuse_leaks
+from tasks.files.json_text import write_json
 from tasks.files.pictures import encode_image
-from tasks.inputs.dataset import (
-    INPUTS_REPORT,
-    Inputs,
-    pack_image,
-    read_inputs,
-    write_category,
-    write_json,
-    write_splits,
-)
+from tasks.inputs.dataset import INPUTS_REPORT, Inputs, pack_image, read_inputs, write_category, write_splits
 from tests.factories import make_inputs
 
 NEAR = 0.03

@@ -13,7 +13,7 @@ from flows.evaluate import evaluate
 from flows.factory import factory
 from flows.server.server import embedded_server
 from tasks.contracts import DefectoryError
-from tasks.files.atomic import file_sha256
+from tasks.files.hashing import file_sha256
 from tests import stand_in
 from tests.factory_fixtures import CATEGORIES, hashes, write_params, write_photographs
 

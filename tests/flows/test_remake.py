@@ -18,7 +18,7 @@ from flows.cli import app
 from flows.line.stations import Run
 from flows.terminal import EXIT_FAILED, EXIT_OK
 from tasks.candidates.write import write_shard
-from tasks.files.atomic import sha256
+from tasks.files.hashing import sha256
 from tasks.generation.line import candidates, make, masks
 from tasks.inputs.build import build_inputs
 from tasks.inputs.dataset import read_inputs

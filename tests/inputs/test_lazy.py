@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from tasks.contracts import CLEAN, TEST, TRAIN, DefectoryError, InputImage
+from tasks.files.json_text import write_json
 from tasks.files.pictures import encode_image
 from tasks.inputs import lazy
 from tasks.inputs.dataset import (
@@ -21,7 +22,6 @@ from tasks.inputs.dataset import (
     pack_image,
     read_inputs,
     write_category,
-    write_json,
     write_splits,
 )
 from tasks.inputs.lazy import Encoded, Kept

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from tasks.contracts import CLEAN, ReferenceMask
+from tasks.files.names import LEARNED_MASKS
 from tasks.masks.draw import draw_mask
-from tasks.masks.learned import LEARNED_MASKS, all_references, read_learned, write_learned
+from tasks.masks.learned import all_references, read_learned, write_learned
 from tasks.masks.place import crop
 from tasks.params import MasksParams
 from tests.masks.helpers import SIZE, disc, image, listed, spec

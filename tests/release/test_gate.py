@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tasks.contracts import TEST, DefectoryError
-from tasks.files.atomic import sha256
+from tasks.files.hashing import sha256
 from tasks.files.pictures import decode_image, encode_image, encode_mask
 from tasks.files.tables import encode_table
 from tasks.inputs.dataset import Inputs

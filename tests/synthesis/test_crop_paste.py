@@ -9,7 +9,8 @@ import pytest
 from skimage.transform import SimilarityTransform, warp
 
 from tasks.contracts import TEST, DefectoryError, DrawnMask, Image, InputImage, Mask, Place
-from tasks.masks.pseudo_store import PSEUDO_MASKS, PseudoMask, write_pseudo_masks
+from tasks.files.names import PSEUDO_MASKS
+from tasks.masks.pseudo_store import PseudoMask, write_pseudo_masks
 from tasks.networks.device import HOST
 from tasks.params import Params
 from tasks.progress import silent

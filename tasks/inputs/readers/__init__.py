@@ -8,7 +8,6 @@ One hash over everything that the sources name says whether the photographs are 
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import os
 import unicodedata
@@ -18,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from tasks.contracts import CLEAN, DefectoryError, SkippedInput, check_name
+from tasks.files.hashing import file_sha256
 from tasks.inputs.listing import ListedImage, Listing, source_name
 from tasks.inputs.objects import with_objects
 from tasks.params import InputsParams, SourceParams, fingerprint
@@ -217,5 +217,4 @@ def _sha256(file: Path | None) -> str:
     """Empty for what is no regular file: the readers name it, here it only must not stop anything."""
     if file is None or not file.is_file():
         return ""
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
+    return file_sha256(file)

@@ -19,6 +19,7 @@ from tasks.diffusion.denoiser import Condition, Denoiser, LabelTable
 from tasks.diffusion.pool import fit_on_pool, pool_sources
 from tasks.diffusion.pretrained import PretrainedText, load_part, prompt_of
 from tasks.diffusion.schedule import own_schedule, training_schedule
+from tasks.files.names import DENOISER
 from tasks.inputs.dataset import Inputs
 from tasks.params import DenoiserParams, Params, fingerprint
 from tasks.progress import Report
@@ -27,8 +28,6 @@ from tasks.training.closeup import CELL
 from tasks.training.loop import load_product
 
 _KEY = "denoiser.path"
-
-DENOISER = "denoiser.safetensors"
 
 
 def load_backbone(path: str, table: LabelTable, prompt: str, seed: int) -> tuple[PretrainedDenoiser, DDPMScheduler]:

@@ -14,7 +14,7 @@ from pathlib import Path
 import yaml
 
 from tasks.contracts import CLEAN, TRAIN, DefectoryError
-from tasks.files.atomic import write_atomic
+from tasks.files.json_text import write_json
 from tasks.files.products import is_made, mark_made
 from tasks.inputs.dataset import Inputs
 from tasks.params import fingerprint
@@ -54,7 +54,7 @@ def fit_descriptions(inputs: Inputs, given: Mapping[str, Mapping[str, str]], wor
     target, made_from = workdir / DESCRIPTIONS, fingerprint("descriptions 1", found)
     if not is_made(target, made_from):
         workdir.mkdir(parents=True, exist_ok=True)
-        write_atomic(target, (json.dumps(found, indent=1, sort_keys=True) + "\n").encode())
+        write_json(target, found)
         mark_made(target, made_from)
     return found
 

@@ -18,11 +18,11 @@ from tasks.diffusion.denoiser import LabelTable
 from tasks.diffusion.latents import to_tensor
 from tasks.diffusion.pool import label_table, pool_images
 from tasks.diffusion.pretrained import prompt_of
-from tasks.files.atomic import file_sha256
+from tasks.files.hashing import file_sha256
+from tasks.files.names import PSEUDO_MASKS
 from tasks.files.products import is_made
 from tasks.files.tensors import read_safetensors
 from tasks.inputs.dataset import Inputs
-from tasks.masks.pseudo_store import PSEUDO_MASKS
 from tasks.params import Params, fingerprint
 from tasks.params.systems import AnomalyAnyParams
 from tasks.progress import Report

@@ -26,9 +26,10 @@ from tasks.diffusion.latents import to_tensor
 from tasks.diffusion.pool import DenoiserTrainer, encode_pool
 from tasks.diffusion.schedule import sampling_schedule, timesteps_of, training_schedule
 from tasks.diffusion.text_backbone import EmbeddedBackbone, TextBackbone, new_backbone
+from tasks.files.names import PSEUDO_MASKS
 from tasks.inputs.dataset import Inputs
 from tasks.masks.draw import references_of
-from tasks.masks.pseudo_store import PSEUDO_MASKS, read_references
+from tasks.masks.pseudo_store import read_references
 from tasks.networks.device import moved
 from tasks.params import Params, TrainingParams, fingerprint
 from tasks.progress import Report

@@ -14,13 +14,13 @@ from diffusers import DDPMScheduler
 from torch import Tensor
 
 from tasks.contracts import CLEAN, DefectoryError
-from tasks.diffusion import codec_training, text_backbone
+from tasks.diffusion import text_backbone
 from tasks.diffusion.codec import Codec
 from tasks.diffusion.pool import DenoiserTrainer, Pool, encode_pool, label_table, masked_error, pool_images
-from tasks.files.atomic import file_sha256
+from tasks.files.hashing import file_sha256
+from tasks.files.names import BACKBONE, CODEC, PSEUDO_MASKS
 from tasks.files.products import is_made
 from tasks.inputs.dataset import Inputs
-from tasks.masks.pseudo_store import PSEUDO_MASKS
 from tasks.params import Params, TrainingParams, fingerprint
 from tasks.params.systems import AnomalyDiffusionParams
 from tasks.progress import Report
@@ -74,7 +74,7 @@ def _made_from(inputs: Inputs, params: Params, workdir: Path) -> str:
     own, dataset = params.of(AnomalyDiffusionParams), params.dataset
     blocks = [training_of(params), params.codec, params.backbone, params.masks, own.appearance_tokens, own.inpaint]
     sources = [dataset.seed, dataset.threads, params.paint.close_up_cells, inputs.sha256]
-    files = [workdir / name for name in (codec_training.CODEC, text_backbone.BACKBONE, PSEUDO_MASKS)]
+    files = [workdir / name for name in (CODEC, BACKBONE, PSEUDO_MASKS)]
     return fingerprint(
         "anomaly embedding 1", *blocks, *sources, *(file_sha256(file) for file in files if file.is_file())
     )

@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 from skimage import data
 
 from tasks.contracts import DefectoryError, Image
-from tasks.files.atomic import file_sha256, write_atomic
+from tasks.files.atomic import write_atomic
+from tasks.files.hashing import file_sha256
 from tasks.files.pictures import encode_image
 from tasks.files.products import is_made, mark_made
 from tasks.files.tables import IMAGE_ROWS, encode_table

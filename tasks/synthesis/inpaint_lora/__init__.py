@@ -26,12 +26,12 @@ from tasks.diffusion.latents import mask_tensor, to_tensor
 from tasks.diffusion.pool import Pool, encode_pool, label_table, pool_images
 from tasks.diffusion.pretrained import prompts_of
 from tasks.diffusion.schedule import sampling_schedule
-from tasks.files.atomic import file_sha256
+from tasks.files.hashing import file_sha256
+from tasks.files.names import BACKBONE, CODEC, PSEUDO_MASKS
 from tasks.files.products import is_made
 from tasks.files.tensors import read_safetensors
 from tasks.inputs.dataset import Inputs
 from tasks.masks import pseudo_store
-from tasks.masks.pseudo_store import PSEUDO_MASKS
 from tasks.networks.device import moved
 from tasks.params import Params, fingerprint
 from tasks.params.systems import InpaintLoraParams
@@ -182,7 +182,7 @@ def _seed(params: Params) -> int:
 
 
 def _made_from(inputs: Inputs, params: Params, workdir: Path) -> str:
-    names = (codec_training.CODEC, text_backbone.BACKBONE, PSEUDO_MASKS)
+    names = (CODEC, BACKBONE, PSEUDO_MASKS)
     files = {name: file_sha256(workdir / name) for name in names if (workdir / name).is_file()}
     dataset = [params.dataset.seed, params.dataset.threads, inputs.sha256, params.paint.close_up_cells]
     training = params.of(InpaintLoraParams).training

@@ -17,10 +17,10 @@ from torch import Tensor
 
 from tasks.contracts import TRAIN, Image
 from tasks.diffusion.codec import Codec
-from tasks.diffusion.codec_training import CODEC
 from tasks.diffusion.latents import to_tensor
 from tasks.diffusion.schedule import stratified_timesteps, training_target
-from tasks.files.atomic import file_sha256
+from tasks.files.hashing import file_sha256
+from tasks.files.names import CODEC
 from tasks.files.products import is_made
 from tasks.inputs.dataset import Inputs
 from tasks.networks.device import HOST

@@ -16,12 +16,13 @@ from torch import Tensor
 
 from tasks.contracts import ReferenceMask
 from tasks.diffusion.denoiser import LabelTable
-from tasks.files.atomic import file_sha256
+from tasks.files.hashing import file_sha256
+from tasks.files.names import PSEUDO_MASKS
 from tasks.files.products import is_made
 from tasks.files.tensors import read_safetensors
 from tasks.inputs.dataset import Inputs
 from tasks.masks.draw import references_of
-from tasks.masks.pseudo_store import PSEUDO_MASKS, read_references
+from tasks.masks.pseudo_store import read_references
 from tasks.networks.device import HOST, device_of, moved
 from tasks.params import Params, fingerprint
 from tasks.params.systems import TokenPriorParams, VQTransformerParams

@@ -9,11 +9,11 @@ import torch
 from tasks.contracts import CLEAN, TRAIN, Image
 from tasks.diffusion import codec_training, pool
 from tasks.diffusion.denoiser import LabelTable
-from tasks.files.atomic import file_sha256
+from tasks.files.hashing import file_sha256
+from tasks.files.names import CODEC, PSEUDO_MASKS
 from tasks.files.products import is_made
 from tasks.files.tensors import read_safetensors
 from tasks.inputs.dataset import Inputs
-from tasks.masks.pseudo_store import PSEUDO_MASKS
 from tasks.networks.device import device_of
 from tasks.params import Params, fingerprint
 from tasks.params.systems import VQTransformerParams
@@ -36,7 +36,7 @@ def fit_image_codec(inputs: Inputs, params: Params, workdir: Path, device: torch
     if block.kind == "pretrained":
         return
     codec_training.fit_codec(inputs, params, workdir, device, report)
-    sources = [file_sha256(path) for path in (workdir / codec_training.CODEC,) if path.is_file()]
+    sources = [file_sha256(path) for path in (workdir / CODEC,) if path.is_file()]
     made_from = fingerprint("vq codec 1", block, params.codec, dataset_of(inputs, params), sources)
     if is_made(target, made_from):
         return

@@ -14,12 +14,12 @@ from torch import nn
 
 from tasks.contracts import CLEAN, TEST, TRAIN, DefectoryError, DrawnMask, Image, InputImage, Place
 from tasks.diffusion import pool as pool_module
-from tasks.diffusion.codec_training import CODEC
 from tasks.diffusion.pool import Pool
 from tasks.diffusion.schedule import training_schedule
-from tasks.files.atomic import file_sha256
+from tasks.files.hashing import file_sha256
+from tasks.files.names import CODEC, DENOISER, PSEUDO_MASKS
 from tasks.inputs.dataset import Inputs
-from tasks.masks.pseudo_store import PSEUDO_MASKS, read_pseudo_masks
+from tasks.masks.pseudo_store import read_pseudo_masks
 from tasks.networks.device import HOST
 from tasks.params import Params
 from tasks.params.systems import AdaBLDMParams
@@ -27,7 +27,7 @@ from tasks.plan import plan_samples
 from tasks.progress import silent
 from tasks.synthesis import system_named
 from tasks.synthesis.adabldm import Model, fit, load, paint
-from tasks.synthesis.adabldm.denoiser import DENOISER, PretrainedDenoiser
+from tasks.synthesis.adabldm.denoiser import PretrainedDenoiser
 from tests.diffusion.tiny_stable_diffusion import save_tiny_pipeline
 from tests.synthesis.fitted_in import fit_in
 

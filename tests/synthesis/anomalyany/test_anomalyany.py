@@ -13,8 +13,8 @@ from scipy import ndimage
 from tasks.contracts import CLEAN, TEST, TRAIN, DefectoryError, DrawnMask, InputImage, Place, SampleSpec
 from tasks.diffusion.latents import to_tensor
 from tasks.diffusion.pool import label_table
-from tasks.diffusion.text_backbone import BACKBONE
-from tasks.files.atomic import file_sha256
+from tasks.files.hashing import file_sha256
+from tasks.files.names import BACKBONE
 from tasks.inputs.dataset import Inputs
 from tasks.networks.device import HOST
 from tasks.params import Params

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from tasks.contracts import CLEAN, TEST, TRAIN, DefectoryError, DrawnMask, InputImage, Mask, Place, SampleSpec
 from tasks.diffusion.latents import cells_of, mask_tensor, to_tensor
-from tasks.files.atomic import file_sha256
+from tasks.files.hashing import file_sha256
 from tasks.inputs.dataset import Inputs
 from tasks.networks.device import HOST
 from tasks.params import Params

@@ -17,7 +17,8 @@ from tasks.diffusion import codec_training, text_backbone
 from tasks.diffusion.codec import decode_plain
 from tasks.diffusion.latents import cells_of, mask_tensor, to_tensor
 from tasks.diffusion.schedule import sampling_schedule
-from tasks.files.atomic import file_sha256
+from tasks.files.hashing import file_sha256
+from tasks.files.names import BACKBONE
 from tasks.inputs.dataset import Inputs
 from tasks.masks import pseudo_store
 from tasks.networks.device import HOST
@@ -179,7 +180,7 @@ def test_the_backbone_stays_as_it_was_fitted(fitted: Path, inputs: Inputs, tmp_p
     codec_training.fit_codec(inputs, params_with(), tmp_path, HOST, silent)
     pseudo_store.fit_pseudo_masks(inputs, params_with(), tmp_path, silent)
     text_backbone.fit_backbone(inputs, params_with(), tmp_path, HOST, silent)
-    assert file_sha256(tmp_path / text_backbone.BACKBONE) == file_sha256(fitted / text_backbone.BACKBONE)
+    assert file_sha256(tmp_path / BACKBONE) == file_sha256(fitted / BACKBONE)
     saved = load_file(fitted / inpaint_lora.ADAPTERS)
     assert all("lora_" in name or name in ("learned", "looks.mean", "looks.spread") for name in saved)
 

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from tasks.contracts import CLEAN, TEST, TRAIN, DefectoryError, DrawnMask, Image, InputImage, Place, SampleSpec
 from tasks.diffusion.latents import to_images, to_tensor
-from tasks.files.atomic import file_sha256
+from tasks.files.hashing import file_sha256
 from tasks.inputs.dataset import Inputs
 from tasks.networks.device import HOST
 from tasks.params import Params

@@ -11,7 +11,7 @@ import torch
 from scipy import ndimage
 
 from tasks.contracts import CLEAN, TEST, TRAIN, InputImage, Mask, ReferenceMask
-from tasks.files.atomic import file_sha256
+from tasks.files.hashing import file_sha256
 from tasks.inputs.dataset import Inputs
 from tasks.networks.device import HOST
 from tasks.params import Params

@@ -10,7 +10,7 @@ import torch
 from diffusers import VQModel
 
 from tasks.contracts import CLEAN, TEST, TRAIN, DefectoryError, DrawnMask, InputImage, Place, SampleSpec
-from tasks.files.atomic import file_sha256
+from tasks.files.hashing import file_sha256
 from tasks.inputs.dataset import Inputs
 from tasks.networks.device import HOST
 from tasks.params import Params
