@@ -307,6 +307,10 @@ class _Backend(backend_registration._DummyBackendModule):
     def get_device_name(self, device: torch.device | str | int | None = None) -> str:
         return "a pretend accelerator"
 
+    def is_bf16_supported(self, including_emulation: bool = True) -> bool:
+        """As the CPU, whose kernels it takes: `tasks.networks.device.lower_precision` asks."""
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
     def get_amp_supported_dtype(self) -> list[torch.dtype]:
         return [torch.bfloat16, torch.float16]
 

@@ -21,7 +21,7 @@ from torch.nn import functional
 from tasks.contracts import DefectoryError
 from tasks.diffusion.codec_network import Architecture, CodecNetwork, squashed
 from tasks.files.tensors import metadata_of, read_safetensors, write_safetensors
-from tasks.networks.device import HOST
+from tasks.networks.device import HOST, lower_precision
 from tasks.params import CodecParams
 
 SHIPPED = Path(__file__).parent / "weights" / "codec.safetensors"
@@ -181,5 +181,5 @@ def save_codec(codec: Codec, path: Path, metadata: dict[str, str] | None = None)
 @torch.no_grad()
 def decode_plain(codec: Codec, latents: Tensor) -> Tensor:
     """D(z), float32 (n, 3, height, width)."""
-    with torch.autocast(latents.device.type, torch.bfloat16):
+    with lower_precision(latents.device):
         return codec.decode(latents).float()

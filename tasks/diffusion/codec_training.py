@@ -23,6 +23,7 @@ from tasks.files.hashing import file_sha256
 from tasks.files.names import CODEC
 from tasks.files.products import is_made, mark_made
 from tasks.inputs.dataset import Inputs
+from tasks.networks.device import lower_precision
 from tasks.networks.lpips import shared_lpips
 from tasks.params import Params, fingerprint
 from tasks.progress import Progress, Report
@@ -53,7 +54,7 @@ def crop_batches(images: Sequence[Image], size: int, batch_size: int, generator:
 
 def codec_loss(codec: Codec, images: Tensor, lpips_weight: float, noise: Tensor) -> Tensor:
     """Mean absolute error + lpips_weight * LPIPS, a scalar; `noise` has the latents' shape."""
-    with torch.autocast(images.device.type, torch.bfloat16):
+    with lower_precision(images.device):
         latents = codec.encode_raw(images)
         disturbed = latents + _LATENT_NOISE * latents.detach().std() * noise
         rebuilt = codec.decode_raw(disturbed)

@@ -29,6 +29,7 @@ from tasks.files.products import is_made
 from tasks.inputs.dataset import Inputs
 from tasks.masks.draw import draw_mask, references_of
 from tasks.masks.pseudo_store import read_references
+from tasks.networks.device import lower_precision
 from tasks.params import Params, TrainingParams
 from tasks.progress import Progress, Report
 from tasks.seeds import derive, numpy_generator
@@ -64,7 +65,7 @@ def encode_pool(
     latents = []
     for start in range(0, len(images), _ENCODE_BATCH):
         batch = to_tensor([item.image for item in images[start : start + _ENCODE_BATCH]], codec.device)
-        with torch.autocast(batch.device.type, torch.bfloat16):
+        with lower_precision(batch.device):
             latents.append(codec.encode(batch).half().cpu())
         if progress:
             progress(min(start + _ENCODE_BATCH, len(images)), len(images))
@@ -132,7 +133,7 @@ class DenoiserTrainer(AveragedTrainer[DenoisingBatch]):
         latents, trimaps = batch.latents.float(), batch.trimaps.float() / 2
         condition = make_condition(latents, trimaps, batch.labels, batch.reach)
         noisy = self.schedule.add_noise(latents, batch.noise, batch.timesteps)
-        with torch.autocast(latents.device.type, torch.bfloat16):
+        with lower_precision(latents.device):
             prediction = self.denoiser(noisy, batch.timesteps, condition)
         target = training_target(self.schedule, latents, batch.noise, batch.timesteps)
         return self.error(prediction, target, cells_of((trimaps == 1).float(), batch.reach))

@@ -30,7 +30,7 @@ from tasks.diffusion.codec import FACTOR, EmbeddedCodec, save_codec
 from tasks.diffusion.codec_network import Architecture
 from tasks.diffusion.discriminator import PatchDiscriminator, discriminator_loss
 from tasks.diffusion.shipped_images import SIZE, Recipe, TrainingImages, gather, load_images, save_images
-from tasks.networks.device import choose_device, describe_device
+from tasks.networks.device import choose_device, describe_device, lower_precision
 from tasks.networks.lpips import LPIPS
 from tasks.seeds import derive
 
@@ -165,7 +165,7 @@ class Training:
     def reconstruction(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """The rebuilt images in float32, and the weighted losses by name."""
         noise_shape = (self.codec.latent_channels, images.shape[2] // FACTOR, images.shape[3] // FACTOR)
-        with torch.autocast(images.device.type, torch.bfloat16):
+        with lower_precision(images.device):
             latents = self.codec.encode_raw(images)
             noise = self.crops.normal(len(images), *noise_shape)
             disturbed = latents + _LATENT_NOISE * latents.detach().float().std() * noise
@@ -180,7 +180,7 @@ class Training:
 
     def judge(self, real: Tensor, fake: Tensor) -> Tensor:
         """A step of the discriminator; its loss."""
-        with torch.autocast(real.device.type, torch.bfloat16):
+        with lower_precision(real.device):
             real_logits, fake_logits = self.discriminator(torch.cat([real, fake])).float().chunk(2)
         loss = discriminator_loss(real_logits, fake_logits)
         self.judging.zero_grad(set_to_none=True)
@@ -194,7 +194,7 @@ class Training:
         Both are taken with respect to the image, where the scaling costs nothing (cf. eq. 7 of arXiv 2012.09841).
         """
         seen = rebuilt.detach().requires_grad_()
-        with torch.autocast(seen.device.type, torch.bfloat16):
+        with lower_precision(seen.device):
             verdict = -self.discriminator(seen).float().mean()
         (wanted,) = torch.autograd.grad(verdict, seen)
         decay = losses["decay"]

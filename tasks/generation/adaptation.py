@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tasks.diffusion.codec import Codec, decode_plain
-from tasks.networks.device import HOST
+from tasks.networks.device import HOST, lower_precision
 from tasks.params import AdaptParams
 
 
@@ -79,7 +79,7 @@ def adapt_closed_form(codec: Codec, latents: Tensor, cleans: Tensor, masks: Tens
     """
     layer = codec.last_layer
     assert isinstance(layer.padding, tuple)
-    with torch.autocast(latents.device.type, torch.bfloat16):
+    with lower_precision(latents.device):
         hidden = codec.hidden(latents).float()
     plain = layer(hidden)
     height, width = plain.shape[2:]

@@ -29,6 +29,7 @@ from tasks.files.names import PSEUDO_MASKS
 from tasks.inputs.dataset import Inputs
 from tasks.masks.draw import references_of
 from tasks.masks.pseudo_store import read_references
+from tasks.networks.device import lower_precision
 from tasks.quality.change import distance_to, within
 from tasks.seeds import choose, derive, torch_generator
 
@@ -84,7 +85,7 @@ def library_of(codec: Codec, exemplar: Tensor, mask: Mask, reach: int) -> PatchL
 
 
 def _decoded_and_real(codec: Codec, photograph: Tensor) -> Tensor:
-    with torch.autocast(photograph.device.type, torch.bfloat16):
+    with lower_precision(photograph.device):
         latents = codec.encode(photograph).float()
     return torch.cat([decode_plain(codec, latents), photograph])
 

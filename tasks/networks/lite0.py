@@ -46,4 +46,4 @@ def _without_margin(cells: Tensor, side: int) -> Tensor:
 @cache
 def _network(blocks: tuple[int, ...], device: torch.device) -> nn.Module:
     names = {f"_blocks.{block}": str(block) for block in blocks}
-    return create_feature_extractor(efficientnet_lite0(), names).to(device)
+    return create_feature_extractor(efficientnet_lite0(), names, suppress_diff_warning=True).to(device)

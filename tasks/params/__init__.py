@@ -33,7 +33,7 @@ from tasks.params.systems import MaskShares, SystemParams
 
 _Own = TypeVar("_Own", bound=SystemParams)
 
-CODE_VERSION = 4
+CODE_VERSION = 5
 """Raised whenever the code of a station changes the bytes of a shard, or the code below what is drawn, so that old
 shards are made again."""
 

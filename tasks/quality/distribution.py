@@ -135,7 +135,9 @@ class _InceptionPool(nn.Module):
 class _Lite0Pool(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.network = create_feature_extractor(EfficientNetLite0(), {"network._avg_pooling": "pooled"})
+        self.network = create_feature_extractor(
+            EfficientNetLite0(), {"network._avg_pooling": "pooled"}, suppress_diff_warning=True
+        )
 
     def forward(self, images: Tensor) -> Tensor:
         return self.network(images)["pooled"]

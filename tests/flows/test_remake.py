@@ -175,8 +175,9 @@ def test_a_sample_that_was_not_released_is_told_its_fate(folder: Path) -> None:
     assert "nor is it in the ledger" in remake("brass-999999")[1]
     ledger = folder / "data" / "release" / "ledger.parquet"
     rows = pd.read_parquet(ledger)
-    rows.loc[len(rows)] = ["brass-000099", "brass", "rejected", "max_seam_contrast", 4.0, None]
-    rows.to_parquet(ledger)
+    lost = ["brass-000099", "brass", "rejected", "max_seam_contrast", 4.0, None]
+    rows = pd.concat([rows, pd.DataFrame([dict(zip(rows.columns, lost, strict=True))])])
+    rows.to_parquet(ledger, index=False)
     status, said = remake("brass-000099")
     assert status == EXIT_FAILED
     assert "the ledger says: rejected, max_seam_contrast" in said

@@ -28,6 +28,7 @@ from tasks.diffusion.codec import Codec
 from tasks.diffusion.denoiser import Condition, Denoiser, make_condition
 from tasks.diffusion.latents import blend, cells_of, guidance_scale, guided
 from tasks.diffusion.schedule import added_noise, predicted_clean, sampling_schedule, timesteps_of, training_target
+from tasks.networks.device import lower_precision
 from tasks.params.systems import AdaBLDMParams
 
 _REACH = 2
@@ -58,7 +59,7 @@ def guided_prediction(
     denoiser: Denoiser, noisy: Tensor, timesteps: Tensor, condition: Condition, clean: Condition, scale: Tensor
 ) -> Tensor:
     """The prediction for the clean condition plus `scale` times the step from it to the defect's; one batched call."""
-    with torch.autocast(noisy.device.type, torch.bfloat16):
+    with lower_precision(noisy.device):
         both = denoiser(torch.cat([noisy, noisy]), torch.cat([timesteps, timesteps]), condition.join(clean))
     return guided(both, scale)
 
@@ -75,7 +76,7 @@ def paint_latents(
     denoiser: Denoiser, codec: Codec, schedule: DDPMScheduler, edit: EditRequest, params: AdaBLDMParams
 ) -> Tensor:
     """Latents (n, channels, h, w) of the edited images, from pure noise and deterministic in `edit`."""
-    with torch.autocast(edit.cleans.device.type, torch.bfloat16):
+    with lower_precision(edit.cleans.device):
         clean_latents = codec.encode(edit.cleans).float()
     cells = cells_of(edit.masks, _REACH)
     condition = make_condition(clean_latents, edit.trimaps, edit.defect_labels, _REACH)
@@ -98,7 +99,7 @@ def paint_latents(
 
 def keep_clean_pixels(codec: Codec, latents: Tensor, edit: EditRequest) -> Tensor:
     """Decode, put the clean pixels back outside of the mask, encode again."""
-    with torch.autocast(latents.device.type, torch.bfloat16):
+    with lower_precision(latents.device):
         pixels = blend(codec.decode(latents).float().clamp(-1, 1), edit.cleans, edit.masks)
         return codec.encode(pixels).float()
 

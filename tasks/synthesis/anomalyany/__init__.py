@@ -26,7 +26,7 @@ from tasks.diffusion.pretrained import prompt_of, prompts_of
 from tasks.diffusion.text_backbone import Hole, TextBackbone
 from tasks.inputs.dataset import Inputs
 from tasks.masks import pseudo_store
-from tasks.networks.device import moved
+from tasks.networks.device import lower_precision, moved
 from tasks.params import Params
 from tasks.params.systems import AnomalyAnyParams
 from tasks.progress import Report
@@ -102,7 +102,7 @@ def edit_of(model: Model, places: Sequence[Place], params: Params) -> GuidedEdit
 
 def _chain(model: Model, places: Sequence[Place], masks: Tensor, steps: int) -> Chain:
     images = to_tensor([place.clean.image for place in places], masks.device)
-    with torch.autocast(images.device.type, torch.bfloat16):
+    with lower_precision(images.device):
         clean = model.codec.encode(images).float()
     noise = [torch.randn(clean.shape[1:], generator=torch_generator(derive(p.spec.seed, "paint"))) for p in places]
     strengths = torch.tensor([place.spec.strength for place in places], device=masks.device)

@@ -22,6 +22,7 @@ from tasks.diffusion.codec import Codec
 from tasks.diffusion.latents import guided
 from tasks.diffusion.schedule import TRAIN_TIMESTEPS
 from tasks.diffusion.text_backbone import Hole, TextBackbone
+from tasks.networks.device import lower_precision
 from tasks.params.systems import AnomalyAnyParams
 from tasks.synthesis.anomalyany.attention_guidance import (
     Words,
@@ -80,7 +81,7 @@ class GuidedPainter:
 
     def attention(self, edit: GuidedEditRequest, latents: Tensor, tokens: Tensor, step: int) -> Tensor:
         """A^j at the latents, (n, side, side)."""
-        with cross_attention(self.backbone.unet) as recorded, torch.autocast(latents.device.type, torch.bfloat16):
+        with cross_attention(self.backbone.unet) as recorded, lower_precision(latents.device):
             self.backbone.predict(latents, edit.chain.timesteps(step).clamp_min(0), tokens, edit.hole)
         maps = recorded.at_side(self.params.attention_side)
         return anomaly_map(maps, edit.words, self.params.attention_sharpness)
@@ -113,7 +114,7 @@ class GuidedPainter:
 
     def fit_of(self, edit: GuidedEditRequest, latents: Tensor) -> Tensor:
         """The cosine (n,) between the decoded latents and the descriptions."""
-        with torch.autocast(latents.device.type, torch.bfloat16):
+        with lower_precision(latents.device):
             images = self.codec.decode(latents)
         return (self.text_image.of_images(images.float().clamp(-1, 1)) * edit.described).sum(dim=1)
 
@@ -121,7 +122,7 @@ class GuidedPainter:
         """v_clean + (1 + (g - 1) m) (v_defect - v_clean)."""
         timesteps = edit.chain.timesteps(step).clamp_min(0).repeat(2)
         hole = edit.hole and edit.hole.twice()
-        with torch.autocast(latents.device.type, torch.bfloat16):
+        with lower_precision(latents.device):
             both = self.backbone.predict(
                 latents.repeat(2, 1, 1, 1), timesteps, torch.cat([tokens, edit.clean_tokens]), hole
             )

@@ -23,6 +23,7 @@ from tasks.files.names import PSEUDO_MASKS
 from tasks.files.products import is_made
 from tasks.files.tensors import read_safetensors
 from tasks.inputs.dataset import Inputs
+from tasks.networks.device import lower_precision
 from tasks.params import Params, fingerprint
 from tasks.params.systems import AnomalyAnyParams
 from tasks.progress import Report
@@ -144,7 +145,7 @@ def _examples(pool: list[TrainingImage], table: LabelTable, device: torch.device
     features = []
     for start in range(0, len(pool), _BATCH):
         images = to_tensor([item.image for item in pool[start : start + _BATCH]], device)
-        with torch.autocast(device.type, torch.bfloat16):
+        with lower_precision(device):
             features.append(pooled_features(images).cpu())
         report("looking at training images", min(start + _BATCH, len(pool)), len(pool))
     labels = [table.index(item.category, item.defect_type) for item in pool]

@@ -23,7 +23,7 @@ from tasks.diffusion.latents import mask_tensor, to_tensor
 from tasks.diffusion.pretrained import prompt_of
 from tasks.inputs.dataset import Inputs
 from tasks.masks import pseudo_store
-from tasks.networks.device import moved
+from tasks.networks.device import lower_precision, moved
 from tasks.params import Params
 from tasks.params.systems import AnomalyDiffusionParams
 from tasks.progress import Report
@@ -68,7 +68,7 @@ def paint(model: Model, places: Sequence[Place], params: Params) -> Painted:
 
 def _scene(model: Model, places: Sequence[Place]) -> BlendRequest:
     images = to_tensor([place.clean.image for place in places], model.codec.device)
-    with torch.no_grad(), torch.autocast(images.device.type, torch.bfloat16):
+    with torch.no_grad(), lower_precision(images.device):
         cleans = model.codec.encode(images).float()
     shape = cleans.shape[1:]
     noise = [torch.randn(shape, generator=torch_generator(derive(place.spec.seed, "paint"))) for place in places]

@@ -30,7 +30,7 @@ from tasks.files.names import PSEUDO_MASKS
 from tasks.inputs.dataset import Inputs
 from tasks.masks.draw import references_of
 from tasks.masks.pseudo_store import read_references
-from tasks.networks.device import moved
+from tasks.networks.device import lower_precision, moved
 from tasks.params import Params, TrainingParams, fingerprint
 from tasks.progress import Report
 from tasks.seeds import derive, numpy_generator, torch_generator
@@ -136,7 +136,7 @@ def draw_pictures(model: MaskInversionModel, label: int, size: int, seed: int) -
         seeds = [derive(seed, f"{'/'.join(model.table.pairs[label])} {first + n}") for n in range(_BATCH)]
         latents = moved(torch.stack([torch.randn(shape, generator=torch_generator(one)) for one in seeds]), device)
         scheduler = sampling_schedule(model.schedule, "dpm-solver++", _SAMPLING_STEPS)
-        with torch.autocast(device.type, torch.bfloat16):
+        with lower_precision(device):
             for timestep, timesteps in timesteps_of(scheduler, latents):
                 prediction = model.denoiser.predict(latents, timesteps, labels).float()
                 latents = scheduler.step(prediction, timestep, latents, return_dict=False)[0]

@@ -30,6 +30,7 @@ from torch.nn import functional
 from tasks.diffusion.attention import EditScores, cross_attention
 from tasks.diffusion.latents import blend, cells_of, guidance_scale, guided
 from tasks.diffusion.schedule import predicted_clean, sampling_schedule, timesteps_of
+from tasks.networks.device import lower_precision
 from tasks.params.systems import AnomalyDiffusionParams
 from tasks.synthesis.anomalydiffusion.embedding import AnomalyDenoiser
 
@@ -87,7 +88,7 @@ class _Guide:
     def __call__(self, latents: Tensor, timesteps: Tensor, weights: Tensor) -> Tensor:
         """The guided prediction, with the defect's attention re-weighted by (n, 1, h, w)."""
         edit = reweighted(torch.cat([weights, torch.ones_like(weights)]), self._anomaly_tokens)
-        with torch.autocast(latents.device.type, torch.bfloat16), cross_attention(self._backbone.unet, edit):
+        with lower_precision(latents.device), cross_attention(self._backbone.unet, edit):
             both = self._backbone.predict(latents.repeat(2, 1, 1, 1), timesteps.repeat(2), self._tokens, self._hole)
         return guided(both, self._scale)
 

@@ -32,7 +32,7 @@ from tasks.files.products import is_made
 from tasks.files.tensors import read_safetensors
 from tasks.inputs.dataset import Inputs
 from tasks.masks import pseudo_store
-from tasks.networks.device import moved
+from tasks.networks.device import lower_precision, moved
 from tasks.params import Params, fingerprint
 from tasks.params.systems import InpaintLoraParams
 from tasks.progress import Report
@@ -135,7 +135,7 @@ def filling_of(model: Model, places: Sequence[Place], cleans: Tensor, exemplars:
     def labels(types: Sequence[str]) -> Tensor:
         return torch.tensor([model.table.index(p.spec.category, t) for p, t in zip(places, types, strict=True)])
 
-    with torch.no_grad(), torch.autocast(cleans.device.type, torch.bfloat16):
+    with torch.no_grad(), lower_precision(cleans.device):
         clean_latents = model.codec.encode(cleans).float()
         exemplar_latents = model.codec.encode(exemplars).float()
     asked = FillRequest(

@@ -20,6 +20,7 @@ from torch import Tensor
 from tasks.diffusion.latents import blend, cells_of, guidance_scale, guided
 from tasks.diffusion.schedule import Scheduler, timesteps_of
 from tasks.diffusion.text_backbone import Hole
+from tasks.networks.device import lower_precision
 from tasks.synthesis.inpaint_lora.low_rank import LowRankBackbone
 from tasks.synthesis.inpaint_lora.training import hole_in
 
@@ -84,7 +85,7 @@ def _guided(
 ) -> Tensor:
     """Both predictions in one batch, with one disturbance: their difference is the defect's alone."""
     labels = torch.cat([filling.defect_labels, filling.clean_labels])
-    with torch.autocast(noisy.device.type, torch.bfloat16):
+    with lower_precision(noisy.device):
         both = model.predict(
             noisy.repeat(2, 1, 1, 1), timesteps.repeat(2), labels, hole.twice(), disturbance.repeat(2, 1, 1)
         )

@@ -24,6 +24,7 @@ from tasks.diffusion.latents import cells_of
 from tasks.diffusion.pool import Pool, masked_error, weighted_error
 from tasks.diffusion.schedule import stratified_timesteps, training_target
 from tasks.diffusion.text_backbone import Hole
+from tasks.networks.device import lower_precision
 from tasks.params.systems import LowRankTraining
 from tasks.synthesis.inpaint_lora.low_rank import LowRankBackbone
 from tasks.training.loop import AveragedTrainer
@@ -105,7 +106,7 @@ class DefectFillTrainer(AveragedTrainer[FillingBatch]):
         noisy = self.schedule.add_noise(latents, batch.noise, timesteps)
         with (
             cross_attention(self.model.backbone.unet.up_blocks) as attention,
-            torch.autocast(latents.device.type, torch.bfloat16),
+            lower_precision(latents.device),
         ):
             prediction = self.model.predict(noisy, timesteps, labels, hole_in(latents, holes), batch.disturbance)
         target = training_target(self.schedule, latents, batch.noise, timesteps)

@@ -25,7 +25,7 @@ from tasks.diffusion import codec_training
 from tasks.diffusion.codec import Codec
 from tasks.diffusion.latents import blend, cells_of, mask_tensor, to_tensor
 from tasks.inputs.dataset import Inputs
-from tasks.networks.device import device_of
+from tasks.networks.device import device_of, lower_precision
 from tasks.params import Params
 from tasks.params.systems import SdasParams
 from tasks.progress import Report
@@ -95,7 +95,7 @@ def anomalous(model: Model, places: Sequence[Place], cleans: Tensor, params: Par
     randomness = Randomness(_generators(places, "sample"), _generators(places, "inflate"))
 
     def predict(noisy: Tensor, timesteps: Tensor) -> Tensor:
-        with torch.autocast(noisy.device.type, torch.bfloat16):
+        with lower_precision(noisy.device):
             return model.denoiser(noisy, timesteps, categories).float()
 
     sdas, pixels = params.of(SdasParams), model.codec is None

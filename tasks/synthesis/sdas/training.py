@@ -23,7 +23,7 @@ from tasks.files.hashing import file_sha256
 from tasks.files.names import CODEC
 from tasks.files.products import is_made
 from tasks.inputs.dataset import Inputs
-from tasks.networks.device import HOST
+from tasks.networks.device import HOST, lower_precision
 from tasks.params import Params, fingerprint
 from tasks.params.systems import SdasModelParams, SdasParams
 from tasks.progress import Report
@@ -77,7 +77,7 @@ class CleanTrainer(AveragedTrainer[CleanBatch]):
     def loss(self, batch: CleanBatch) -> Tensor:
         images = batch.images.float()
         noisy = self.schedule.add_noise(images, batch.noise, batch.timesteps)
-        with torch.autocast(images.device.type, torch.bfloat16):
+        with lower_precision(images.device):
             prediction = self.denoiser(noisy, batch.timesteps, batch.categories)
         target = training_target(self.schedule, images, batch.noise, batch.timesteps)
         return (prediction.float() - target).square().mean()
@@ -88,7 +88,7 @@ def to_space(codec: Codec | None, pixels: Tensor) -> Tensor:
     """Images (n, 3, height, width) in [-1, 1] in the space that is diffused: latents, without a codec as they are."""
     if codec is None:
         return pixels
-    with torch.autocast(pixels.device.type, torch.bfloat16):
+    with lower_precision(pixels.device):
         return codec.encode(pixels).float()
 
 

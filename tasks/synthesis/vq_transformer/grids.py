@@ -19,7 +19,7 @@ from torch import Tensor
 
 from tasks.diffusion.denoiser import LabelTable
 from tasks.diffusion.latents import mask_tensor, to_tensor
-from tasks.networks.device import HOST, device_of
+from tasks.networks.device import HOST, device_of, lower_precision
 from tasks.progress import Progress
 from tasks.synthesis.vq_transformer.image_codec import ImageCodec
 from tasks.synthesis.vq_transformer.prior import cover_of
@@ -48,7 +48,7 @@ def encode_ids(codec: ImageCodec, images: Sequence[TrainingImage], progress: Pro
     device, ids = device_of(codec), []
     for start in range(0, len(images), _ENCODE_BATCH):
         batch = to_tensor([item.image for item in images[start : start + _ENCODE_BATCH]], device)
-        with torch.autocast(device.type, torch.bfloat16):
+        with lower_precision(device):
             ids.append(codec.encode(batch).to(HOST))
         if progress:
             progress(min(start + _ENCODE_BATCH, len(images)), len(images))

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from tasks.networks.device import lower_precision
 from tasks.params.systems import TokenPriorParams
 from tasks.synthesis.vq_transformer.grids import Grids, positions_of, random_known, reading_order
 from tasks.synthesis.vq_transformer.prior import Prior, TokenWindow
@@ -68,7 +69,7 @@ def token_batch(ids: Tensor, window: TokenWindow, codes: int, noise: float, gene
 def token_loss(prior: Prior, batch: TokenBatch, inside_weight: float) -> Tensor:
     """The weighted mean cross-entropy in nats of the batch's targets."""
     torch.manual_seed(batch.dropout_seed)
-    with torch.autocast(batch.read.device.type, torch.bfloat16):
+    with lower_precision(batch.read.device):
         logits = prior(batch.read, batch.window)
     loss = functional.cross_entropy(logits.float().movedim(-1, 1), batch.targets, reduction="none")
     weights = 1 + (inside_weight - 1) * (batch.window.covers.gather(1, batch.window.order) > 0)

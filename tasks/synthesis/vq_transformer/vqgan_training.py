@@ -22,7 +22,7 @@ from tasks.diffusion.discriminator import (
     discriminator_loss,
     ramp,
 )
-from tasks.networks.device import device_of
+from tasks.networks.device import device_of, lower_precision
 from tasks.networks.lpips import shared_lpips
 from tasks.params.systems import TokenCodecParams
 from tasks.seeds import derive, numpy_generator
@@ -62,7 +62,7 @@ class VQGANTraining(Trainer[Crops]):
 
     def update(self, batch: Crops) -> Tensor:
         images, generator = batch.images, batch.generator
-        with torch.autocast(images.device.type, torch.bfloat16):
+        with lower_precision(images.device):
             vectors = self.codec.vectors(images)
             quantised = self.codec.quantiser(vectors)
             rebuilt = self.codec.rebuild(quantised.codes).float()
@@ -84,7 +84,7 @@ class VQGANTraining(Trainer[Crops]):
         (gradient,) = torch.autograd.grad(loss, leaf)
         share = ramp(self.step, self.params.steps, self.params.discriminator_start + _RAMP / 2, _RAMP)
         if share > 0:
-            with torch.autocast(leaf.device.type, torch.bfloat16):
+            with lower_precision(leaf.device):
                 verdict = -self.discriminator(augment(leaf, generator)).float().mean()
             (adversarial,) = torch.autograd.grad(verdict, leaf)
             weight = self.adversarial_weight(rebuilt, gradient, adversarial)
@@ -101,7 +101,7 @@ class VQGANTraining(Trainer[Crops]):
         return adaptive_weight(first, second)
 
     def _teach_discriminator(self, real: Tensor, fake: Tensor, generator: torch.Generator) -> None:
-        with torch.autocast(real.device.type, torch.bfloat16):
+        with lower_precision(real.device):
             logits = self.discriminator(augment(torch.cat([real, fake]), generator)).float()
         self.optimizers[1].zero_grad(set_to_none=True)
         discriminator_loss(*logits.chunk(2)).backward()
@@ -110,6 +110,6 @@ class VQGANTraining(Trainer[Crops]):
 
 def reconstruction_loss(rebuilt: Tensor, images: Tensor, lpips_weight: float) -> Tensor:
     """Mean absolute error + lpips_weight * LPIPS of images (n, 3, h, w) in [-1, 1]."""
-    with torch.autocast(images.device.type, torch.bfloat16):
+    with lower_precision(images.device):
         perceptual = shared_lpips(device=images.device)(rebuilt, images).float().mean()
     return (rebuilt - images).abs().mean() + lpips_weight * perceptual
