@@ -31,7 +31,8 @@ class PoissonEquation:
         other = np.concatenate([number[tuple(there.T)] for _, there in self._pairs])
         inner = other >= 0
         links = sparse.coo_matrix((np.ones(inner.sum()), (centre[inner], other[inner])), shape=[len(self._pixels)] * 2)
-        self._solver = splu((sparse.diags(np.bincount(centre).astype(np.float64)) - links).tocsc(), permc_spec="MMD_AT_PLUS_A")
+        counts = sparse.diags(np.bincount(centre).astype(np.float64))
+        self._solver = splu((counts - links).tocsc(), permc_spec="MMD_AT_PLUS_A")
 
     def solve(self, image: Image, patch: Levels, mixed: bool) -> Levels:
         """The image with the mask's pixels solved for, (height, width, 3) in grey levels, not clipped.
