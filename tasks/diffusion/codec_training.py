@@ -25,6 +25,7 @@ from tasks.files.products import is_made, mark_made
 from tasks.inputs.dataset import Inputs
 from tasks.networks.device import lower_precision
 from tasks.networks.lpips import shared_lpips
+from tasks.networks.sharing import SharedNetworks
 from tasks.params import Params, fingerprint
 from tasks.progress import Progress, Report
 from tasks.seeds import derive, numpy_generator, torch_generator
@@ -158,5 +159,16 @@ def fit_codec(inputs: Inputs, params: Params, workdir: Path, device: torch.devic
     mark_made(target, made_from)
 
 
+_CODECS: SharedNetworks[Codec] = SharedNetworks()
+
+
 def load_fitted_codec(params: Params, workdir: Path, device: torch.device) -> Codec:
+    """One copy for all who hold it; who wants to change one takes `own_fitted_codec`."""
+    path = workdir / CODEC
+    weights = file_sha256(path) if path.is_file() else ""
+    made_from = fingerprint(params.codec, str(path), weights, str(device))
+    return _CODECS.get(made_from, lambda: own_fitted_codec(params, workdir, device))
+
+
+def own_fitted_codec(params: Params, workdir: Path, device: torch.device) -> Codec:
     return load_codec(params.codec, workdir / CODEC, device)

@@ -28,9 +28,11 @@ from tasks.diffusion.denoiser import Condition, Denoiser, LabelTable
 from tasks.diffusion.pool import fit_on_pool, label_table, pool_sources
 from tasks.diffusion.pretrained import PretrainedText, load_part, prompt_of
 from tasks.diffusion.schedule import own_schedule, training_schedule
+from tasks.files.hashing import file_sha256
 from tasks.files.names import BACKBONE
 from tasks.inputs.dataset import Inputs
 from tasks.networks.device import moved
+from tasks.networks.sharing import SharedNetworks
 from tasks.params import BackboneParams, Params, fingerprint
 from tasks.progress import Report
 from tasks.seeds import derive
@@ -170,10 +172,14 @@ def new_backbone(
     """The backbone that params name and its noise schedule; an embedded one with weights drawn from `seed`."""
     prompts = [prompt_of(params.prompt, *pair) for pair in table.pairs]
     if params.kind == "pretrained":
-        return PretrainedBackbone(params.path, prompts), own_schedule(params.path)
+        return PretrainedBackbone(params.path, prompts), schedule_of(params)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return EmbeddedBackbone(latent_channels, list(params.channels), prompts), training_schedule()
+        return EmbeddedBackbone(latent_channels, list(params.channels), prompts), schedule_of(params)
+
+
+def schedule_of(params: BackboneParams) -> DDPMScheduler:
+    return own_schedule(params.path) if params.kind == "pretrained" else training_schedule()
 
 
 def words_of(prompt: str) -> list[str]:
@@ -224,12 +230,27 @@ def fit_backbone(inputs: Inputs, params: Params, workdir: Path, device: torch.de
     fit_on_pool(inputs, params, params.backbone, workdir / BACKBONE, made_from, seed, new, device, report)
 
 
+_BACKBONES: SharedNetworks[TextBackbone] = SharedNetworks()
+
+
 def load_fitted_backbone(
     inputs: Inputs, params: Params, workdir: Path, device: torch.device
 ) -> tuple[TextBackbone, DDPMScheduler, Codec]:
-    """The text backbone, its schedule and the codec. Raises DefectoryError where `train` has not finished."""
-    codec = load_fitted_codec(params, workdir, device)
-    backbone, schedule = new_backbone(params.backbone, codec.latent_channels, label_table(inputs), seed=0)
+    """The text backbone, its schedule and the codec: one copy for all who hold them, which nobody may change.
+
+    Raises DefectoryError where `train` has not finished.
+    """
+    path = workdir / BACKBONE
+    weights = file_sha256(path) if params.backbone.kind == "embedded" and path.is_file() else ""
+    made_from = fingerprint(params.backbone, label_table(inputs).pairs, str(path), weights, str(device))
+    backbone = _BACKBONES.get(made_from, lambda: own_fitted_backbone(inputs, params, workdir, device))
+    return backbone, schedule_of(params.backbone), load_fitted_codec(params, workdir, device)
+
+
+def own_fitted_backbone(inputs: Inputs, params: Params, workdir: Path, device: torch.device) -> TextBackbone:
+    """A copy to be changed. Raises DefectoryError where `train` has not finished."""
+    codec, table = load_fitted_codec(params, workdir, device), label_table(inputs)
+    backbone, _ = new_backbone(params.backbone, codec.latent_channels, table, seed=0)
     if params.backbone.kind == "embedded":
         load_product(backbone, workdir / BACKBONE)
-    return backbone.requires_grad_(False).eval().to(device), schedule, codec
+    return backbone.requires_grad_(False).eval().to(device)

@@ -96,7 +96,7 @@ def generate_masks(
     codec_training.fit_codec(inputs, params, workdir, device, report)
     seed = derive(params.dataset.seed, "mask inversion")
     pictures = mask_pictures(references, _PICTURES_PER_TYPE, picture_side(params), numpy_generator(seed))
-    model = new_model(codec_training.load_fitted_codec(params, workdir, device), pictures, params, seed)
+    model = new_model(codec_training.own_fitted_codec(params, workdir, device), pictures, params, seed)
     _train(model, pictures, params, workdir, seed, report)
     masks = []
     for label, pair in enumerate(model.table.pairs):

@@ -20,6 +20,7 @@ the score, so that a token which a place does not look at (a score below 0) is l
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -61,13 +62,13 @@ def paint_blended(
     """Latents (n, channels, h, w), deterministic in `scene`; outside the mask's cells exactly the clean ones."""
     cells = cells_of(scene.masks)
     guide = _Guide(denoiser, scene, cells)
-    weights = torch.ones_like(cells)
+    weights = torch.ones_like(cells) if params.reweight_attention else None
     scheduler = sampling_schedule(schedule, params.scheduler, params.steps)
     latents = scene.noise
     for timestep, timesteps in timesteps_of(scheduler, latents):
         latents = blend(latents, schedule.add_noise(scene.cleans, scene.noise, timesteps), cells)
         prediction = guide(latents, timesteps, weights)
-        if params.reweight_attention:
+        if weights is not None:
             estimate = predicted_clean(schedule, latents, prediction, timesteps)
             weights = attention_weights(estimate, scene.cleans, cells, params.reweight_limit)
         latents = scheduler.step(prediction, timestep, latents, return_dict=False)[0]
@@ -85,12 +86,18 @@ class _Guide:
         hole = denoiser.hole(scene.masks, scene.cleans * (1 - cells))
         self._hole = hole and hole.twice()
 
-    def __call__(self, latents: Tensor, timesteps: Tensor, weights: Tensor) -> Tensor:
-        """The guided prediction, with the defect's attention re-weighted by (n, 1, h, w)."""
-        edit = reweighted(torch.cat([weights, torch.ones_like(weights)]), self._anomaly_tokens)
-        with lower_precision(latents.device), cross_attention(self._backbone.unet, edit):
+    def __call__(self, latents: Tensor, timesteps: Tensor, weights: Tensor | None = None) -> Tensor:
+        """The guided prediction; with weights (n, 1, h, w) the defect's attention is re-weighted."""
+        with lower_precision(latents.device), self._reweighting(weights):
             both = self._backbone.predict(latents.repeat(2, 1, 1, 1), timesteps.repeat(2), self._tokens, self._hole)
         return guided(both, self._scale)
+
+    def _reweighting(self, weights: Tensor | None) -> AbstractContextManager[object]:
+        """Attention whose scores are edited is slower than the U-Net's own."""
+        if weights is None:
+            return nullcontext()
+        edit = reweighted(torch.cat([weights, torch.ones_like(weights)]), self._anomaly_tokens)
+        return cross_attention(self._backbone.unet, edit)
 
 
 def attention_weights(estimate: Tensor, clean: Tensor, cells: Tensor, limit: float) -> Tensor:

@@ -21,6 +21,7 @@ from torch import Tensor
 from tasks.contracts import CLEAN, DefectoryError, Place
 from tasks.diffusion import codec_training, text_backbone
 from tasks.diffusion.codec import Codec, decode_plain
+from tasks.diffusion.codec_training import load_fitted_codec
 from tasks.diffusion.denoiser import LabelTable
 from tasks.diffusion.latents import mask_tensor, to_tensor
 from tasks.diffusion.pool import Pool, encode_pool, label_table, pool_images
@@ -164,7 +165,8 @@ def draw_of(
 def _untrained(
     inputs: Inputs, params: Params, workdir: Path, device: torch.device
 ) -> tuple[LowRankBackbone, DDPMScheduler, Codec]:
-    backbone, schedule, codec = text_backbone.load_fitted_backbone(inputs, params, workdir, device)
+    backbone = text_backbone.own_fitted_backbone(inputs, params, workdir, device)
+    schedule, codec = text_backbone.schedule_of(params.backbone), load_fitted_codec(params, workdir, device)
     training = params.of(InpaintLoraParams).training
     table = label_table(inputs)
     network = LowRankBackbone(backbone, table, training.rank, training.convolutions, _seed(params))

@@ -41,7 +41,7 @@ def fit_image_codec(inputs: Inputs, params: Params, workdir: Path, device: torch
     if is_made(target, made_from):
         return
     seed = derive(params.dataset.seed, "vq codec")
-    codec = EmbeddedImageCodec(codec_training.load_fitted_codec(params, workdir, device), block.codebook_size)
+    codec = EmbeddedImageCodec(codec_training.own_fitted_codec(params, workdir, device), block.codebook_size)
     training = VQGANTraining(codec, _half_defective(inputs), block, seed)
     train_product(training, target, made_from, "training the codebook", report, codec.state_dict)
 
@@ -59,7 +59,7 @@ def load_fitted_image_codec(params: Params, workdir: Path, device: torch.device)
     block = params.of(VQTransformerParams).codec
     if block.kind == "pretrained":
         return load_pretrained(block.path, device)
-    codec = codec_training.load_fitted_codec(params, workdir, device)
+    codec = codec_training.own_fitted_codec(params, workdir, device)
     return load_embedded(codec, block.codebook_size, workdir / IMAGE_CODEC)
 
 

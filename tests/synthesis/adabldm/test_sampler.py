@@ -13,6 +13,7 @@ from tasks.diffusion.codec import Codec, EmbeddedCodec, load_codec
 from tasks.diffusion.denoiser import Denoiser, make_condition
 from tasks.diffusion.latents import cells_of, to_tensor
 from tasks.diffusion.schedule import training_schedule
+from tasks.networks.device import HOST, lower_precision
 from tasks.params import CodecParams
 from tasks.params.systems import AdaBLDMParams
 from tasks.synthesis.adabldm.sampler import EditRequest, guided_prediction, paint_latents, stage_of
@@ -23,7 +24,7 @@ PARAMS = AdaBLDMParams(steps=6, free_share=0.34, image_space_share=0.17)
 
 
 def clean_latents(codec: Codec, edit: EditRequest) -> torch.Tensor:
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+    with torch.no_grad(), lower_precision(HOST):
         return codec.encode(edit.cleans).float()
 
 
