@@ -142,7 +142,8 @@ def _made(plan: ShardPlan, generator: np.random.Generator) -> dict[str, Any]:
         "class_entropy": generator.uniform(1, 5, count),
         "intended_area": generator.uniform(0.003, 0.1, count),
     }
-    scores["effective_area"] = scores["intended_area"] * generator.uniform(0.25, 1, count)
+    scores["effective_share"] = generator.uniform(0.25, 1, count)
+    scores["effective_area"] = scores["intended_area"] * scores["effective_share"]
     pictures = {f"{name}_sha256": hashes for name in ("image", "mask", "effective_mask")}
     sizes = {"width": [256] * count, "height": [256] * count}
     return {**{name: [text] * count for name, text in texts.items()}, **sizes, **pictures, **scores}

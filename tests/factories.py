@@ -159,6 +159,7 @@ def _measure(
         "class_entropy": float(generator.uniform(1, 5)),
         "intended_area": float(mask.mean()),
         "effective_area": float(effective.mean()),
+        "effective_share": mean_where(effective, mask),
     }
     return effective, scores
 

@@ -23,6 +23,7 @@ SCORES = (
     "class_entropy",
     "intended_area",
     "effective_area",
+    "effective_share",
 )
 """The scores of every candidate; areas are shares of the image."""
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tasks.contracts import TRAIN, DefectoryError, DrawnMask, InputImage, Mask, ReferenceMask, SampleSpec
 from tasks.inputs.dataset import Inputs
@@ -20,6 +21,8 @@ from tasks.masks.reference import turn_reference, warp_reference
 from tasks.masks.strokes import stroke_mask
 from tasks.params import MasksParams
 from tasks.seeds import derive, numpy_generator
+
+Matrix = NDArray[np.float64]
 
 STROKES, PERLIN, REFERENCE, BOXES, LEARNED = "strokes", "perlin", "reference", "boxes", "learned"
 
@@ -116,17 +119,26 @@ def _draw_reference(
     if not pool:
         return None
     reference = pool[generator.integers(len(pool))]
+    moved = move_reference(reference.mask, foreground, params, generator)
+    return None if moved is None else DrawnMask(moved[0], REFERENCE, reference.reference_id, moved[1])
+
+
+def move_reference(
+    mask: Mask, foreground: Mask, params: MasksParams, generator: np.random.Generator
+) -> tuple[Mask, Matrix] | None:
+    """A real defect's mask under a motion that params allow, inside the foreground, and the (3, 3) motion of its
+    (column, row) points. None where no place was found."""
     if params.placement == "in_place":
-        turned, motion = turn_reference(reference.mask, foreground, generator, params.scale, params.rotation)
+        turned, motion = turn_reference(mask, foreground, generator, params.scale, params.rotation)
         kept = turned & foreground
-        return DrawnMask(kept, REFERENCE, reference.reference_id, motion) if kept.sum() > MOST * turned.sum() else None
-    shape, motion = warp_reference(reference.mask, generator, params.scale, params.rotation)
+        return (kept, motion) if kept.sum() > MOST * turned.sum() else None
+    shape, motion = warp_reference(mask, generator, params.scale, params.rotation)
     placed = place_mask(shape, foreground, generator, params.max_tries)
     if placed is None:
         return None
     top, left = np.flatnonzero(placed.any(axis=1))[0], np.flatnonzero(placed.any(axis=0))[0]
     shift = np.array([[1, 0, left], [0, 1, top], [0, 0, 1]])
-    return DrawnMask(placed, REFERENCE, reference.reference_id, shift @ motion)
+    return placed, shift @ motion
 
 
 def _draw_learned(

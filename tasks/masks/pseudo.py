@@ -60,6 +60,7 @@ class CleanEnvelopes:
         if leave_out is not None:
             distance[leave_out] = np.inf
         nearest = np.argsort(distance, kind="stable")[:_NEIGHBOURS]
+        nearest = nearest[np.isfinite(distance[nearest])]
         below = (self.low[nearest].astype(np.float32) - plane).min(axis=0)
         above = (plane - self.high[nearest].astype(np.float32)).min(axis=0)
         outside = {"dark": below, "bright": above, "both": np.maximum(below, above)}[self.polarity]
@@ -81,8 +82,10 @@ def threshold_of(envelopes: CleanEnvelopes, cleans: Sequence[Plane], quantile: f
     """A threshold for each pixel, from clean images that are each compared with the others.
 
     The `quantile` over all pixels, or over the images at that place where that is higher: the rim of a part,
-    say, varies more than its middle.
+    say, varies more than its middle. Of one image alone it is the least that there is.
     """
+    if len(cleans) < 2:
+        return np.full(cleans[0].shape, _LEAST_THRESHOLD, dtype=np.float32)
     step = max(1, len(cleans) // _CALIBRATION_IMAGES)
     maps = np.stack([envelopes.anomaly(cleans[i], leave_out=i) for i in range(0, len(cleans), step)])
     at_place = ndimage.maximum_filter(np.quantile(maps, quantile, axis=0), 5)

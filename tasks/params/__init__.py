@@ -230,7 +230,7 @@ class SelectParams(Block):
     max_outside_abs: Annotated[float, Field(ge=0.0)] = 0.0
     max_seam_contrast: Annotated[float, Field(ge=0.0)] = 3.0
     min_effective_share: Share = 0.3
-    """Effective over intended area."""
+    """Of the intended mask, the share in which the change is seen."""
     min_nearest_real_lpips: Annotated[float, Field(ge=0.0)] = 0.0
     """Estimated LPIPS to the nearest real image of the train split, the clean twin's object left out; 0 is off. A
     sample below it may be a copy of a photograph."""

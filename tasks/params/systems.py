@@ -185,7 +185,9 @@ class AnomalyAnyParams(SystemParams):
     """Of the refinement's steps; 0: none."""
     refinement_updates: Count = 2
     prompt_rate: Annotated[float, Field(ge=0.0)] = 0.1
-    """Of the steps by which the prompt's embedding is moved towards the description's."""
+    """Of the steps by which the prompt's embedding is moved towards the description's, in its own root mean square."""
+    prompt_updates: Annotated[int, Field(ge=0)] = 20
+    """Steps before the first refinement, that turn it from the clean prompt's way to the description's."""
     descriptions: dict[str, dict[str, str]] = {}
     """A sentence by category and defect type; those of the public categories are shipped, and are the default."""
     text_image_kind: Literal["embedded", "pretrained"] = "embedded"
@@ -275,7 +277,7 @@ class LowRankTraining(PoolTrainingBlock):
     object_weight: Annotated[float, Field(ge=0.0)] = 0.2
     attention_weight: Annotated[float, Field(ge=0.0)] = 0.05
     outside_share: Annotated[float, Field(gt=0.0, le=1.0)] = 0.3
-    """DefectFill's alpha: the weight of the object around a defect against the defect."""
+    """DefectFill's alpha: the weight, before it is squared, of the object around a defect against the defect."""
     prompt_noise: Annotated[float, Field(ge=0.0)] = 0.5
     """Standard deviation, in those of the tokens, of the noise on the prompt in training and in painting."""
 

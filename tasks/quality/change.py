@@ -10,8 +10,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+from skimage.morphology import disk
 
 from tasks.contracts import Image, Mask
+
+_GAP = 3 / 256
+"""Of the image: half the width of a gap between changed pixels that is closed."""
 
 _CROSS = ndimage.generate_binary_structure(2, 1)
 """A pixel and its four neighbours: their median drops lone pixels, yet keeps a line of one pixel's width."""
@@ -42,6 +46,19 @@ def effective_mask(difference: NDArray[np.int16], reach: Mask, threshold: float)
     """
     largest = difference.max(axis=2)
     return (ndimage.median_filter(largest, footprint=_CROSS) > threshold) & reach
+
+
+def without_holes(effective: Mask, mask: Mask) -> Mask:
+    """The effective mask with its gaps inside the intended one closed: what lies in a defect is of it.
+
+    A paste with a texture equals what was there before in a pixel here and there. Gaps of up to a few pixels' width
+    are closed, and holes of any size, between pixels of `mask` that changed; nothing is added outside of it.
+    """
+    width = max(1, round(_GAP * len(mask)))
+    # Beyond the image lies nothing: without a margin a closing would fill its border.
+    padded = np.pad(effective & mask, width)
+    closed = ndimage.binary_closing(padded, disk(width))[width:-width, width:-width]
+    return effective | (ndimage.binary_fill_holes(closed) & mask)
 
 
 def mean_where(values: NDArray[np.generic], where: Mask) -> float:

@@ -19,7 +19,7 @@ from tasks.networks.classifiers import confidence_and_entropy, load_classifier
 from tasks.networks.device import HOST
 from tasks.networks.lpips import LPIPS, lpips_distance, lpips_map
 from tasks.params import ScoreParams
-from tasks.quality.change import change, distance_to, effective_mask, max_where, mean_where, within
+from tasks.quality.change import change, distance_to, effective_mask, max_where, mean_where, within, without_holes
 from tasks.quality.descriptor import descriptors_of
 from tasks.quality.seam import seam_contrast
 
@@ -40,7 +40,8 @@ class Scores:
     levels; exactly 0 for a good paste.
     seam_contrast: see `seam.seam_contrast`; 1 where no border shows.
     class_confidence, class_entropy: the largest softmax probability and the entropy in nats of the logits.
-    intended_area, effective_area: shares of the image that the two masks cover."""
+    intended_area, effective_area: shares of the image that the two masks cover.
+    effective_share: the share of the intended mask that the effective one covers; the ring does not count."""
     effective_mask: Mask
     logits: NDArray[np.float16]
     """(classes,): 1000 of EfficientNet-Lite0, 1008 of InceptionV3."""
@@ -107,7 +108,7 @@ class Scorer:
         distance = distance_to(mask)
         reach = within(distance, feather)
         difference = change(image, clean)
-        effective = effective_mask(difference, reach, self._params.change_threshold)
+        effective = without_holes(effective_mask(difference, reach, self._params.change_threshold), mask)
         logits = perceived.logits[place]
         confidence, entropy = confidence_and_entropy(logits[None])
         values = {
@@ -121,6 +122,7 @@ class Scorer:
             "class_entropy": float(entropy[0]),
             "intended_area": float(mask.mean()),
             "effective_area": float(effective.mean()),
+            "effective_share": mean_where(effective, mask),
         }
         return Scores(values, effective, logits, perceived.descriptors[place])
 

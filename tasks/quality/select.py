@@ -27,7 +27,7 @@ COPY_RULE, COPY_MEASURE = "min_nearest_real_lpips", "nearest_real_lpips"
 """A rule that is off at 0, and tried just before the last one."""
 
 _LAST_RULE = "min_nearest_lpips"
-_COLUMNS = ("sample_id", "category", "index", "intended_area", "effective_area", "descriptor")
+_COLUMNS = ("sample_id", "category", "index", "descriptor")
 
 
 def rules_in_force(params: SelectParams) -> dict[str, str]:
@@ -79,7 +79,7 @@ def meets(rule: str, values: NDArray[np.float64], params: SelectParams) -> NDArr
 
 
 def _check_columns(scores: pd.DataFrame, rules: dict[str, str]) -> None:
-    needed = {*_COLUMNS, *rules.values()} - {"effective_share", "nearest_lpips"}
+    needed = {*_COLUMNS, *rules.values()} - {"nearest_lpips"}
     missing = sorted(needed - set(scores.columns))
     if missing:
         raise DefectoryError(f"the candidates' scores lack {', '.join(missing)}; run generate again")
@@ -94,10 +94,8 @@ def _failures(scores: pd.DataFrame) -> NDArray[np.object_]:
 
 def _values(scores: pd.DataFrame, rules: dict[str, str]) -> dict[str, NDArray[np.float64]]:
     """What each rule but the last is held against, by the rule's name."""
-    share = scores["effective_area"] / scores["intended_area"]
     measured = {rule: column for rule, column in rules.items() if rule != _LAST_RULE}
-    columns = {rule: share if column == "effective_share" else scores[column] for rule, column in measured.items()}
-    return {rule: column.to_numpy(dtype=np.float64) for rule, column in columns.items()}
+    return {rule: scores[column].to_numpy(dtype=np.float64) for rule, column in measured.items()}
 
 
 def _first_broken(values: dict[str, NDArray[np.float64]], params: SelectParams) -> NDArray[np.object_]:

@@ -65,5 +65,4 @@ def judge_scores(scores: pd.DataFrame, params: Params, real: pd.DataFrame | None
     return ordered.assign(
         **verdicts,
         nearest_lpips=verdicts["value"].where(by_distance),
-        effective_share=ordered["effective_area"] / ordered["intended_area"],
     )

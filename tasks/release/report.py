@@ -38,7 +38,7 @@ _MEASURES = (
     ("lpips_inside", "LPIPS inside the mask"),
     ("lpips_to_clean", "LPIPS to the clean image"),
     ("seam_contrast", "Contrast along the seam"),
-    ("effective_share", "Area that changed over area intended"),
+    ("effective_share", "Share of the intended mask that changed"),
     ("nearest_lpips", "Estimated LPIPS to the nearest accepted"),
     ("nearest_real_lpips", "Estimated LPIPS to the nearest real image"),
     ("strength", "Strength asked for"),

@@ -96,10 +96,15 @@ def view_of(place: Place, window: Window) -> Place:
 
 
 def put_back(result: Image, place: Place, window: Window, feather: int) -> Image:
-    """The clean image with the view's result in its window; beyond mask and feather the clean pixels stay."""
-    shrunk = PIL.Image.fromarray(result).resize((window.side, window.side), _Resampling.BOX)
+    """The clean image with what the view changed, shrunk, added in its window; beyond mask and feather it stays.
+
+    The difference alone is shrunk: an image that was magnified and shrunk has lost some of its grain.
+    """
+    changed = result.astype(np.float32) - magnify_image(place.clean.image, window)
+    zoom = len(result) // window.side
+    shrunk = changed.reshape(window.side, zoom, window.side, zoom, 3).mean(axis=(1, 3))
     whole = place.clean.image.copy()
-    whole[window.slices] = np.asarray(shrunk)
+    whole[window.slices] = np.rint(np.clip(whole[window.slices] + shrunk, 0, 255)).astype(np.uint8)
     return paste(whole, place.clean.image, place.mask, feather)
 
 

@@ -12,12 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.random import Generator
-from numpy.typing import NDArray
 from scipy import ndimage
 from skimage import transform
 
 from tasks.contracts import CLEAN, Image, InputImage, Mask
-from tasks.masks.reference import turn_reference
+from tasks.masks.draw import move_reference
 from tasks.params import MasksParams
 from tasks.training.closeup import feather_weights, magnify_image, magnify_mask, window_for
 
@@ -53,12 +52,13 @@ def flipped(item: TrainingImage, generator: Generator) -> TrainingImage:
 def composite(
     defect: TrainingImage, clean: InputImage, masks: MasksParams, generator: Generator
 ) -> TrainingImage | None:
-    """The defect pasted on a clean image; None when no place inside the foreground was found."""
+    """The defect pasted on a clean image, moved as masks are; None when no place inside the foreground was found."""
     size = len(defect.mask)
     for _ in range(_TRIES):
-        mask, motion = _moved(defect.mask, clean.foreground, masks, generator)
-        if mask.sum() < 0.5 * defect.mask.sum() or (mask & ~clean.foreground).any():
+        found = move_reference(defect.mask, clean.foreground, masks, generator)
+        if found is None:
             continue
+        mask, motion = found
         moved = transform.warp(
             defect.image.astype(np.float32), np.linalg.inv(motion), order=1, mode="edge", preserve_range=True
         )
@@ -71,27 +71,6 @@ def composite(
             np.rint(image).astype(np.uint8), mask, clean.foreground, defect.category, defect.defect_type
         )
     return None
-
-
-def _moved(mask: Mask, foreground: Mask, masks: MasksParams, generator: Generator) -> tuple[Mask, NDArray[np.float64]]:
-    """The mask elsewhere, or turned with the object where its place matters; and the motion (3, 3)."""
-    if masks.placement == "in_place":
-        turned, motion = turn_reference(mask, foreground, generator, masks.scale, masks.rotation)
-        return turned & foreground, motion
-    motion = _random_motion(mask, generator)
-    return transform.warp(mask.astype(np.float32), np.linalg.inv(motion), order=1, preserve_range=True) > 0.5, motion
-
-
-def _random_motion(mask: Mask, generator: Generator) -> NDArray[np.float64]:
-    """A turn, a scaling and mirror images about the mask's centre, then a shift."""
-    size = len(mask)
-    rows, columns = np.nonzero(mask)
-    centre = np.array([columns.mean(), rows.mean()])
-    scale = generator.uniform(0.85, 1.15) * generator.choice([-1, 1], 2)
-    turn = transform.AffineTransform(rotation=generator.choice(4) * np.pi / 2 + generator.normal(0, 0.2), scale=scale)
-    shift = generator.normal(0, size / 8, 2)
-    whole = transform.AffineTransform(translation=-centre) + turn
-    return (whole + transform.AffineTransform(translation=centre + shift)).params
 
 
 def training_images(

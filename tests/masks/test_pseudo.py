@@ -7,7 +7,7 @@ import pytest
 from numpy.random import Generator
 
 from tasks.contracts import Image, Mask
-from tasks.masks.pseudo import pseudo_masks
+from tasks.masks.pseudo import CleanEnvelopes, normalised_grey, pseudo_masks
 
 SIZE = 96
 WHOLE = np.ones((SIZE, SIZE), bool)
@@ -72,3 +72,26 @@ def test_polarity_and_foreground_bound_what_counts(cleans: list[tuple[Image, Mas
     ((_, found),) = pseudo_masks([(dark, half)], cleans, 0.99, "dark", 0.001)
     assert not found[:, :34].any()
     assert found.any()
+
+
+@pytest.mark.parametrize("count", [3, 6])
+def test_of_few_clean_images_each_is_held_against_the_others_alone(
+    cleans: list[tuple[Image, Mask]], count: int
+) -> None:
+    """Held against itself nothing would be strange, and the threshold would fall to its least."""
+    few = cleans[:count]
+    planes = [normalised_grey(*clean) for clean in few]
+    envelopes = CleanEnvelopes(planes, "both")
+    assert envelopes.anomaly(planes[0]).max() < 0.05
+    assert envelopes.anomaly(planes[0], leave_out=0).max() > 0.3
+    alone = CleanEnvelopes(planes[1:], "both")
+    assert np.array_equal(envelopes.anomaly(planes[0], leave_out=0), alone.anomaly(planes[0]))
+    image, truth = planted(0.4)
+    ((_, found),) = pseudo_masks([(image, WHOLE)], few, 0.99, "both", 0.001)
+    assert overlap(found, truth) > 0.5
+
+
+def test_one_clean_image_is_enough_to_find_what_is_plain(cleans: list[tuple[Image, Mask]]) -> None:
+    image, truth = planted(0.2)
+    ((_, found),) = pseudo_masks([(image, WHOLE)], cleans[:1], 0.99, "dark", 0.001)
+    assert (found & truth).sum() > 0.8 * truth.sum()

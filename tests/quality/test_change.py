@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from tasks.contracts import Mask
-from tasks.quality.change import change, distance_to, effective_mask, max_where, mean_where, within
+from tasks.quality.change import change, distance_to, effective_mask, max_where, mean_where, within, without_holes
 from tests.quality.pastes import blend, disc, photograph, plain, sticker
 
 EVERYWHERE = np.ones((256, 256), dtype=bool)
@@ -52,6 +53,27 @@ def test_lone_pixels_go_and_lines_of_one_pixel_stay(line: tuple) -> None:
     cracked[line] = 0
     assert not effective_mask(change(speckled, clean), EVERYWHERE, threshold=8).any()
     assert effective_mask(change(cracked, clean), EVERYWHERE, threshold=8).sum() >= 98
+
+
+def test_a_textured_paste_leaves_no_holes_in_its_mask_and_adds_nothing_beyond() -> None:
+    generator, mask = np.random.default_rng(0), disc(radius=40)
+    speckled = mask & (generator.uniform(size=mask.shape) < 0.7)
+    assert ndimage.label(mask & ~speckled)[1] > 100
+    closed = without_holes(speckled, mask)
+    assert closed[mask].mean() > 0.98
+    assert not (closed & ~mask).any()
+
+
+def test_a_defect_smaller_than_its_mask_stays_as_small() -> None:
+    painted = disc(radius=12)
+    assert np.array_equal(without_holes(painted, disc(radius=24)), painted)
+
+
+def test_a_ring_around_a_mask_does_not_fill_it_and_one_inside_of_it_does() -> None:
+    mask = disc(radius=30)
+    around, inside = disc(radius=34) & ~mask, disc(radius=24) & ~disc(radius=20)
+    assert without_holes(inside, mask).sum() == disc(radius=24).sum()
+    assert np.array_equal(without_holes(around, mask) & ~mask, around)
 
 
 def test_distance_is_euclidean_and_infinite_for_an_empty_mask() -> None:

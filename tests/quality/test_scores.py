@@ -10,6 +10,7 @@ from tasks.contracts import DefectoryError, Image
 from tasks.networks.classifiers import confidence_and_entropy
 from tasks.networks.lpips import LPIPS
 from tasks.params import ScoreParams, SelectParams
+from tasks.quality.change import distance_to, within
 from tasks.quality.scores import BATCH, Scorer, Scores
 from tests.quality.pastes import blend, disc, photograph, sticker
 
@@ -25,6 +26,7 @@ KEYS = {
     "class_entropy",
     "intended_area",
     "effective_area",
+    "effective_share",
 }
 MASK = disc()
 
@@ -49,8 +51,18 @@ def test_an_unchanged_image_shows_nothing(scorer: Scorer) -> None:
     nothing = ("lpips_to_clean", "lpips_inside", "change_inside", "outside_max_abs", "outside_mean_abs")
     assert [scores.values[key] for key in nothing] == [0] * 5
     assert scores.values["seam_contrast"] == 1
-    assert scores.values["effective_area"] == 0
+    assert scores.values["effective_area"] == scores.values["effective_share"] == 0
     assert not scores.effective_mask.any()
+
+
+def test_change_in_the_ring_alone_is_no_share_of_the_mask(scorer: Scorer) -> None:
+    """As where an adaptation moves the mask's surroundings and nothing was painted."""
+    clean = photograph()
+    ring = within(distance_to(MASK), FEATHER) & ~MASK
+    result = np.where(ring[..., None], clean ^ 64, clean).astype(np.uint8)
+    scores = score(scorer, result, clean)
+    assert scores.values["effective_area"] > 0.1 * MASK.mean()
+    assert scores.values["effective_share"] < 0.1
 
 
 def test_a_good_paste_passes_every_threshold_and_its_figures_are_right(scorer: Scorer) -> None:
@@ -62,6 +74,7 @@ def test_a_good_paste_passes_every_threshold_and_its_figures_are_right(scorer: S
     assert scores.values["outside_max_abs"] == scores.values["outside_mean_abs"] == 0
     assert scores.values["intended_area"] == MASK.mean()
     assert scores.values["effective_area"] == scores.effective_mask.mean() > 0.9 * MASK.mean()
+    assert 0.9 < scores.values["effective_share"] <= 1
     assert scores.values["lpips_inside"] > limits.min_lpips_inside
     assert scores.values["seam_contrast"] < limits.max_seam_contrast
     first, second = (torch.from_numpy(x).permute(2, 0, 1)[None].float() / 127.5 - 1 for x in (result, clean))

@@ -19,15 +19,14 @@ GOOD = {
     "lpips_inside": 0.3,
     "outside_max_abs": 0.0,
     "seam_contrast": 1.1,
-    "intended_area": 0.05,
-    "effective_area": 0.04,
+    "effective_share": 0.8,
 }
 FAULTS = [
     ("min_change_inside", {"change_inside": 5.9}, 5.9),
     ("min_lpips_inside", {"lpips_inside": 0.019}, 0.019),
     ("max_outside_abs", {"outside_max_abs": 1.0}, 1.0),
     ("max_seam_contrast", {"seam_contrast": 3.1}, 3.1),
-    ("min_effective_share", {"effective_area": 0.01}, 0.2),
+    ("min_effective_share", {"effective_share": 0.2}, 0.2),
 ]
 
 
@@ -80,7 +79,7 @@ def test_thresholds_themselves_pass() -> None:
 def test_a_missing_value_and_an_empty_mask_meet_no_rule() -> None:
     scores = candidates(2)
     plant(scores, 0, {"lpips_inside": math.nan})
-    plant(scores, 1, {"intended_area": 0.0, "effective_area": 0.0})
+    plant(scores, 1, {"effective_share": 0.0})
     assert [verdict.rule for verdict in row_verdicts(scores, PARAMS)] == ["min_lpips_inside", "min_effective_share"]
 
 

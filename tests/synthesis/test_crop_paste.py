@@ -13,8 +13,7 @@ from tasks.files.names import PSEUDO_MASKS
 from tasks.masks.pseudo_store import PseudoMask, write_pseudo_masks
 from tasks.networks.device import HOST
 from tasks.params import Params
-from tasks.progress import silent
-from tasks.synthesis.crop_paste import Model, box_to_box, extended, fit, load, paint
+from tasks.synthesis.crop_paste import Model, box_to_box, extended, load, paint
 from tasks.training.closeup import Window, view_of
 from tests.synthesis.places import SIZE, blob, inputs_of, levels, params_with, photograph, picture, place_on
 
@@ -140,8 +139,6 @@ def test_strength_orders_the_results() -> None:
     assert changes[0] < 1e-3 < changes[1]
 
 
-def test_a_category_without_defects_is_one_clear_error(tmp_path: Path) -> None:
-    with pytest.raises(DefectoryError, match=r"category part has none.*crop_paste no share"):
-        fit(inputs_of(CLEAN), KEEP, tmp_path, HOST, silent)
+def test_a_category_whose_defects_have_no_mask_is_one_clear_error() -> None:
     with pytest.raises(DefectoryError, match=r"category part has a mask.*pseudo_quantile"):
         model_of(photograph("unmasked", "hole"))

@@ -77,21 +77,29 @@ def step_size(rate: float, growth: float, time: Tensor, focus: Tensor, first_foc
     return rate * (1 + growth * time) * focus / first_focus.clamp_min(1)
 
 
-def descend(latents: Tensor, loss_of: Callable[[Tensor], Tensor], rate: Tensor, updates: int) -> Tensor:
-    """`updates` gradient steps down a loss that is given for each of n latents.
+def descend(
+    latents: Tensor, loss_of: Callable[[Tensor], Tensor], rate: Tensor, updates: int, normalised: bool = False
+) -> Tensor:
+    """`updates` gradient steps down a loss that is given for each of n latents, or of n prompts.
 
-    `rate` broadcasts to the latents: the step size, times the mask that may be changed. A step that does not lower
-    its own image's loss is taken back and tried smaller, so that no image is ever worse off.
+    `rate` broadcasts to the latents: the step size, times the mask that may be changed; `normalised`: of gradients
+    whose root mean square is 1. A step that does not lower its own image's loss is taken back and tried smaller, so
+    that no image is ever worse off.
     """
     kept = latents
     lowest, gradient = _loss_and_gradient(kept, loss_of)
     for _ in range(updates):
-        tried = kept - rate * gradient
+        tried = kept - rate * (_normalised(gradient) if normalised else gradient)
         loss, slope = _loss_and_gradient(tried, loss_of)
-        lower = (loss < lowest).view(-1, 1, 1, 1)
+        lower = (loss < lowest).view(-1, *[1] * (latents.dim() - 1))
         kept, gradient = torch.where(lower, tried, kept), torch.where(lower, slope, gradient)
         rate, lowest = torch.where(lower, rate, _BACK * rate), torch.minimum(loss, lowest)
     return kept
+
+
+def _normalised(gradient: Tensor) -> Tensor:
+    size = gradient.flatten(1).square().mean(dim=1).sqrt().clamp_min(1e-20)
+    return gradient / size.view(-1, *[1] * (gradient.dim() - 1))
 
 
 def _loss_and_gradient(latents: Tensor, loss_of: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:

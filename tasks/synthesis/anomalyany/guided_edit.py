@@ -73,7 +73,10 @@ class GuidedPainter:
         first_focus = focus_of(self.attention(edit, latents, tokens, 0))
         for step in range(edit.chain.steps):
             latents = self.attend(edit, latents, tokens, step, first_focus)
-            if step >= edit.chain.steps - round(self.params.refined_share * edit.chain.steps):
+            first_refined = edit.chain.steps - round(self.params.refined_share * edit.chain.steps)
+            if step == first_refined:
+                tokens = turned(tokens, edit.clean_tokens, edit.detailed_tokens, self.params)
+            if step >= first_refined:
                 tokens = towards(tokens, edit.detailed_tokens, self.params.prompt_rate)
                 latents = self.refine(edit, latents, tokens, step)
             latents = edit.chain.advance(latents, self.prediction(edit, latents, tokens, step), step)
@@ -129,10 +132,29 @@ class GuidedPainter:
         return guided(both, 1 + (self.params.guidance - 1) * edit.chain.cells)
 
 
+def turned(tokens: Tensor, clean: Tensor, detailed: Tensor, params: AnomalyAnyParams) -> Tensor:
+    """The paper's first iterations: the way from the clean prompt to the defect's, turned to the description's way.
+
+    All are (n, tokens, width); a prompt is the mean of its tokens.
+    """
+    wanted = (detailed - clean).mean(dim=1)
+
+    def loss(tried: Tensor) -> Tensor:
+        return 1 - functional.cosine_similarity((tried - clean).mean(dim=1), wanted, dim=-1)
+
+    return descend(tokens, loss, _step_of(tokens, params.prompt_rate), params.prompt_updates, normalised=True)
+
+
 def towards(tokens: Tensor, detailed: Tensor, rate: float) -> Tensor:
-    """One gradient step down L_prompt = 1 - cos of the mean tokens, for prompts (n, tokens, width)."""
-    with torch.enable_grad():
-        point = tokens.detach().requires_grad_()
-        loss = 1 - functional.cosine_similarity(point.mean(dim=1), detailed.mean(dim=1), dim=-1)
-        (gradient,) = torch.autograd.grad(loss.sum(), point)
-    return tokens - rate * gradient
+    """One step down L_prompt = 1 - cos of the mean tokens, for prompts (n, tokens, width)."""
+    wanted = detailed.mean(dim=1)
+
+    def loss(tried: Tensor) -> Tensor:
+        return 1 - functional.cosine_similarity(tried.mean(dim=1), wanted, dim=-1)
+
+    return descend(tokens, loss, _step_of(tokens, rate), 1, normalised=True)
+
+
+def _step_of(tokens: Tensor, rate: float) -> Tensor:
+    """Of each prompt, in the units of its numbers: a text encoder's are around 1, the embedded one's are not."""
+    return rate * tokens.square().mean(dim=(1, 2), keepdim=True).sqrt()

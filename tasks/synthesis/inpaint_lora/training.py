@@ -2,7 +2,7 @@
 
     L = w_def L_def + w_obj L_obj + w_attn L_attn
     L_def  = |M (e - e')|^2 / |M|            the hole is the mask: what a defect is
-    L_obj  = |W (e - e')|^2 / |W|, W = M + alpha (1 - M)    the hole is random boxes: how it sits in the object
+    L_obj  = |W (e - e')|^2 / |W|^2, W = M + alpha (1 - M)    the hole is random boxes: how it sits in the object
     L_attn = |A[V*] - M|^2                   the decoder's cross-attention to [V*]: where it is
 
 e is the target of the backbone's own schedule (noise or v). Both errors are divided by their weights' sum, so that a
@@ -114,7 +114,7 @@ class DefectFillTrainer(AveragedTrainer[FillingBatch]):
         cells = cells_of(masks)
         return Terms(
             masked_error(*filled, cells),
-            weighted_error(*boxed, cells, 1 / self.params.outside_share),
+            weighted_error(*boxed, cells, self.params.outside_share**-2),  # W stands inside the norm
             attention_error(attention, masks.repeat(2, 1, 1, 1), batch.defective.repeat(2)),
         )
 

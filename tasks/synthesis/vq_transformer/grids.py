@@ -19,7 +19,7 @@ from torch import Tensor
 
 from tasks.diffusion.denoiser import LabelTable
 from tasks.diffusion.latents import mask_tensor, to_tensor
-from tasks.networks.device import HOST, device_of, lower_precision
+from tasks.networks.device import HOST, device_of
 from tasks.progress import Progress
 from tasks.synthesis.vq_transformer.image_codec import ImageCodec
 from tasks.synthesis.vq_transformer.prior import cover_of
@@ -44,12 +44,11 @@ class Grids:
 
 @torch.no_grad()
 def encode_ids(codec: ImageCodec, images: Sequence[TrainingImage], progress: Progress | None = None) -> Tensor:
-    """(n, h, w) ids, on the host."""
+    """(n, h, w) ids, on the host; in full precision, as in painting: half of it gives one token in five another id."""
     device, ids = device_of(codec), []
     for start in range(0, len(images), _ENCODE_BATCH):
         batch = to_tensor([item.image for item in images[start : start + _ENCODE_BATCH]], device)
-        with lower_precision(device):
-            ids.append(codec.encode(batch).to(HOST))
+        ids.append(codec.encode(batch).to(HOST))
         if progress:
             progress(min(start + _ENCODE_BATCH, len(images)), len(images))
     return torch.cat(ids)

@@ -18,7 +18,7 @@ from tasks.diffusion.text_backbone import Hole, new_backbone
 from tasks.params import BackboneParams, CodecParams
 from tasks.params.systems import AnomalyAnyParams
 from tasks.synthesis.anomalyany.attention_guidance import attention_loss, focus_of, words_in
-from tasks.synthesis.anomalyany.guided_edit import GuidedEditRequest, GuidedPainter, towards
+from tasks.synthesis.anomalyany.guided_edit import GuidedEditRequest, GuidedPainter, towards, turned
 from tasks.synthesis.anomalyany.normal_conditioning import Chain, at_level
 from tasks.synthesis.anomalyany.text_image import EmbeddedTextImage, PretrainedTextImage, TextImage
 from tests.synthesis.anomalyany.tiny_clip import save_tiny_clip
@@ -148,8 +148,33 @@ def test_prompts_move_towards_their_descriptions(models: Models) -> None:
     def cosine(tokens: Tensor) -> float:
         return torch.cosine_similarity(tokens.mean(dim=1), edit.detailed_tokens.mean(dim=1)).item()
 
-    assert cosine(towards(edit.tokens, edit.detailed_tokens, 100.0)) > cosine(edit.tokens) + 0.01
+    before, moved = 1 - cosine(edit.tokens), edit.tokens
+    for _ in range(8):
+        moved = towards(moved, edit.detailed_tokens, PARAMS.prompt_rate)
+    assert 1 - cosine(moved) < 0.25 * before
     assert torch.equal(towards(edit.tokens, edit.detailed_tokens, 0.0), edit.tokens)
+
+
+def test_at_first_a_prompt_turns_from_the_clean_ones_way_to_the_descriptions(models: Models) -> None:
+    edit = models.edit(count=2)
+    wanted = (edit.detailed_tokens - edit.clean_tokens).mean(dim=1)
+
+    def angle(tokens: Tensor) -> Tensor:
+        return 1 - torch.cosine_similarity((tokens - edit.clean_tokens).mean(dim=1), wanted)
+
+    after = turned(edit.tokens, edit.clean_tokens, edit.detailed_tokens, PARAMS)
+    assert (angle(edit.tokens) > 0.05).all()
+    assert (angle(after) < 0.1 * angle(edit.tokens)).all()
+
+
+def test_prompts_of_clips_size_move_too() -> None:
+    """77 tokens of 768 numbers: of the gradient as it is, a step moves the mean of so many by next to nothing."""
+    generator = torch.Generator().manual_seed(0)
+    tokens, detailed = torch.randn(2, 2, 77, 768, generator=generator)
+    before = 1 - torch.cosine_similarity(tokens.mean(dim=1), detailed.mean(dim=1))
+    for _ in range(8):
+        tokens = towards(tokens, detailed, PARAMS.prompt_rate)
+    assert (1 - torch.cosine_similarity(tokens.mean(dim=1), detailed.mean(dim=1)) < 0.5 * before).all()
 
 
 @pytest.mark.parametrize("kind", ["v_prediction", "epsilon"])

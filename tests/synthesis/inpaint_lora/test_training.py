@@ -13,7 +13,7 @@ from tasks.diffusion.attention import AttentionMaps
 from tasks.diffusion.denoiser import LabelTable
 from tasks.diffusion.latents import cells_of
 from tasks.diffusion.pool import Pool, masked_error
-from tasks.diffusion.schedule import training_schedule
+from tasks.diffusion.schedule import training_schedule, training_target
 from tasks.diffusion.text_backbone import new_backbone
 from tasks.params import BackboneParams
 from tasks.params.systems import LowRankTraining
@@ -58,6 +58,28 @@ def test_the_masked_error_has_no_gradient_outside_and_counts_small_defects_as_mu
     constant = torch.full((1, 4, 8, 8), 3.0)
     for one in cells.split(1):
         assert masked_error(constant, torch.zeros_like(constant), one).item() == pytest.approx(9.0)
+
+
+def test_the_objects_surroundings_weigh_alpha_squared(pool: Pool) -> None:
+    """L_obj is the norm of W e with W = M + alpha (1 - M): an error outside counts alpha^2 of one inside."""
+    params = LowRankTraining(outside_share=0.3, batch_size=2, defect_weight=0, attention_weight=0)
+    trainer = trainer_of(params, pool)
+    batch = trainer.draw(0)
+    cells, latents = cells_of(batch.masks), batch.latents.float().repeat(2, 1, 1, 1)
+    target = training_target(trainer.schedule, latents, batch.noise, batch.timesteps)
+
+    def object_error(where: Tensor) -> float:
+        wrong = target + where.repeat(2, 1, 1, 1)
+        with pytest.MonkeyPatch.context() as patch:
+            predict = trainer.model.predict
+            patch.setattr(trainer.model, "predict", lambda *given: wrong + 0 * predict(*given))
+            return float(trainer.terms(batch).object)
+
+    inside, outside = (object_error(where) for where in (cells, 1 - cells))
+    shares = [cells[n].mean().item() for n in range(2)]
+    expected = [0.09 * (1 - share) / (share + 0.09 * (1 - share)) for share in shares]
+    assert outside == pytest.approx(sum(expected) / 2, rel=1e-4)
+    assert inside == pytest.approx(1 - outside, rel=1e-4)
 
 
 def test_the_attention_error_is_the_distance_of_the_last_tokens_map_to_the_mask() -> None:
