@@ -25,7 +25,8 @@ class Condition:
     trimap: Tensor
     """(n, 1, height, width) with the values 0, 0.5 and 1."""
     surroundings: Tensor
-    """(n, channels, h, w): latents of the clean image, 0 in the cells to be painted."""
+    """(n, channels, h, w): latents of what is around the defect. Of the clean image, 0 in the cells to be painted; for
+    a denoiser with `hole_pixels` of the image without these pixels."""
     labels: Tensor
     """(n,) indices; the last index of the table is the empty label."""
 
@@ -51,6 +52,13 @@ class Denoiser(nn.Module, ABC):
     """What is trained on, and painted with, a Condition."""
 
     empty_label: int
+
+    def hole_pixels(self, masks: Tensor) -> Tensor | None:
+        """The pixels (n, 1, height, width) that are taken out of an image before it is encoded as the surroundings.
+
+        None: none are; the cells of the clean image's latents are taken out.
+        """
+        return None
 
     @abstractmethod
     def forward(self, noisy: Tensor, timesteps: Tensor, condition: Condition) -> Tensor:

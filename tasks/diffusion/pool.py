@@ -8,7 +8,7 @@ divides by the whole image's area, which starves small defects).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,8 +20,8 @@ from torch import Tensor
 from tasks.contracts import CLEAN, TRAIN, InputImage, Mask, SampleSpec
 from tasks.diffusion.codec import Codec
 from tasks.diffusion.codec_training import load_fitted_codec
-from tasks.diffusion.denoiser import Denoiser, LabelTable, make_condition
-from tasks.diffusion.latents import cells_of, to_tensor
+from tasks.diffusion.denoiser import Condition, Denoiser, LabelTable, make_condition
+from tasks.diffusion.latents import cells_of, mask_tensor, to_tensor
 from tasks.diffusion.schedule import stratified_timesteps, training_target
 from tasks.files.hashing import file_sha256
 from tasks.files.names import CODEC, PSEUDO_MASKS
@@ -41,6 +41,16 @@ _MAX_REACH = 2
 
 
 @dataclass(frozen=True)
+class Surroundings:
+    """What is seen of images with a hole in them."""
+
+    latents: Tensor
+    """(n, channels, h, w), float16, of the images without the pixels of their holes."""
+    blank: Tensor
+    """(channels, h, w), of an image that is a hole as a whole."""
+
+
+@dataclass(frozen=True)
 class Pool:
     """Encoded training images, on the host: what an epoch is drawn from."""
 
@@ -50,6 +60,12 @@ class Pool:
     """(n, 1, height, width), uint8 with 0, 1, 2 for 0, 0.5, 1."""
     labels: Tensor
     """(n,), int64."""
+    surroundings: Surroundings | None = None
+    """None where the denoiser takes no holes."""
+
+
+HolePixels = Callable[[Tensor], Tensor | None]
+"""Masks (n, 1, height, width) to the pixels that are taken out; see `Denoiser.hole_pixels`."""
 
 
 def trimap_levels(mask: Mask, foreground: Mask) -> np.ndarray:
@@ -59,19 +75,35 @@ def trimap_levels(mask: Mask, foreground: Mask) -> np.ndarray:
 
 @torch.no_grad()
 def encode_pool(
-    codec: Codec, images: Sequence[TrainingImage], table: LabelTable, progress: Progress | None = None
+    codec: Codec,
+    images: Sequence[TrainingImage],
+    table: LabelTable,
+    progress: Progress | None = None,
+    hole_pixels: HolePixels | None = None,
 ) -> Pool:
     """Encode images once; in half precision a latent costs 16 KiB at 256 px."""
-    latents = []
+    latents, surroundings = [], []
     for start in range(0, len(images), _ENCODE_BATCH):
-        batch = to_tensor([item.image for item in images[start : start + _ENCODE_BATCH]], codec.device)
-        with lower_precision(batch.device):
-            latents.append(codec.encode(batch).half().cpu())
+        items = images[start : start + _ENCODE_BATCH]
+        batch = to_tensor([item.image for item in items], codec.device)
+        latents.append(_encoded(codec, batch))
+        holes = hole_pixels(mask_tensor([item.mask for item in items], codec.device)) if hole_pixels else None
+        if holes is not None:
+            surroundings.append(_encoded(codec, batch * (1 - holes)))
         if progress:
             progress(min(start + _ENCODE_BATCH, len(images)), len(images))
     levels = np.stack([trimap_levels(item.mask, item.foreground) for item in images])
-    labels = [table.index(item.category, item.defect_type) for item in images]
-    return Pool(torch.cat(latents), torch.from_numpy(levels).unsqueeze(1), torch.tensor(labels))
+    labels = torch.tensor([table.index(item.category, item.defect_type) for item in images])
+    pool = Pool(torch.cat(latents), torch.from_numpy(levels).unsqueeze(1), labels)
+    if not surroundings:
+        return pool
+    blank = _encoded(codec, torch.zeros_like(batch[:1]))[0]
+    return replace(pool, surroundings=Surroundings(torch.cat(surroundings), blank))
+
+
+def _encoded(codec: Codec, images: Tensor) -> Tensor:
+    with lower_precision(images.device):
+        return codec.encode(images).half().cpu()
 
 
 def weighted_error(prediction: Tensor, target: Tensor, cells: Tensor, inside_weight: float) -> Tensor:
@@ -103,6 +135,8 @@ class DenoisingBatch:
     """(n,)."""
     noise: Tensor
     """Like the latents, float32."""
+    surroundings: Tensor | None = None
+    """As in a pool; blank for an image that is to be painted whole."""
 
 
 class DenoiserTrainer(AveragedTrainer[DenoisingBatch]):
@@ -119,7 +153,7 @@ class DenoiserTrainer(AveragedTrainer[DenoisingBatch]):
         dropped = torch.rand(count, generator=generator) < self.params.label_dropout
         reach = int(torch.randint(_MAX_REACH + 1, (), generator=generator))
         timesteps = stratified_timesteps(count, generator)
-        latents, trimaps = pool.latents[chosen], pool.trimaps[chosen]
+        latents, trimaps, around = pool.latents[chosen], pool.trimaps[chosen], pool.surroundings
         return DenoisingBatch(
             latents,
             torch.where(whole, torch.full_like(trimaps, 2), trimaps),
@@ -127,11 +161,15 @@ class DenoiserTrainer(AveragedTrainer[DenoisingBatch]):
             reach,
             timesteps,
             torch.randn(latents.shape, generator=generator),
+            None if around is None else torch.where(whole, around.blank, around.latents[chosen]),
         )
 
     def loss(self, batch: DenoisingBatch) -> Tensor:
         latents, trimaps = batch.latents.float(), batch.trimaps.float() / 2
-        condition = make_condition(latents, trimaps, batch.labels, batch.reach)
+        if batch.surroundings is None:
+            condition = make_condition(latents, trimaps, batch.labels, batch.reach)
+        else:
+            condition = Condition(trimaps, batch.surroundings.float(), batch.labels)
         noisy = self.schedule.add_noise(latents, batch.noise, batch.timesteps)
         with lower_precision(latents.device):
             prediction = self.denoiser(noisy, batch.timesteps, condition)
@@ -171,7 +209,9 @@ def fit_on_pool(
     codec, table = load_fitted_codec(params, target.parent, device), label_table(inputs)
     denoiser, schedule = new(codec, table)
     images = pool_images(inputs, params, training, target.parent, seed, report)
-    pool = encode_pool(codec, images, table, lambda done, count: report("encoding training images", done, count))
+    pool = encode_pool(
+        codec, images, table, lambda done, count: report("encoding training images", done, count), denoiser.hole_pixels
+    )
     trainer = DenoiserTrainer(denoiser.to(device), schedule, pool, training, seed)
     train_product(trainer, target, made_from, f"training the {target.stem}", report, denoiser.trained_state)
 

@@ -31,7 +31,7 @@ from tasks.diffusion.schedule import own_schedule, training_schedule
 from tasks.files.hashing import file_sha256
 from tasks.files.names import BACKBONE
 from tasks.inputs.dataset import Inputs
-from tasks.networks.device import moved
+from tasks.networks.device import lower_precision, moved
 from tasks.networks.sharing import SharedNetworks
 from tasks.params import BackboneParams, Params, fingerprint
 from tasks.progress import Report
@@ -54,11 +54,11 @@ class Hole:
     mask: Tensor
     """(n, 1, height, width) of 0 and 1; 1 is to be painted."""
     surroundings: Tensor
-    """(n, channels, h, w): latents of the given image, 0 in the cells to be painted."""
+    """(n, channels, h, w): latents of the given image without the pixels of the mask."""
 
-    def twice(self) -> Hole:
-        """The same places again behind these, for two predictions in one batch."""
-        return Hole(self.mask.repeat(2, 1, 1, 1), self.surroundings.repeat(2, 1, 1, 1))
+    def repeated(self, times: int) -> Hole:
+        """The same places again behind these, for several predictions in one batch."""
+        return Hole(self.mask.repeat(times, 1, 1, 1), self.surroundings.repeat(times, 1, 1, 1))
 
 
 class TextBackbone(Denoiser):
@@ -82,13 +82,31 @@ class TextBackbone(Denoiser):
     def predict(self, noisy: Tensor, timesteps: Tensor, tokens: Tensor, hole: Hole | None = None) -> Tensor:
         """The prediction of the backbone's schedule for latents (n, channels, h, w); no hole: the whole image."""
 
+    @abstractmethod
+    def pixels_of(self, masks: Tensor) -> Tensor:
+        """The pixels of a hole for masks (n, 1, height, width), as finely as the U-Net is told of it."""
+
+    def hole_pixels(self, masks: Tensor) -> Tensor | None:
+        return self.pixels_of(masks) if self.takes_holes else None
+
+    @torch.no_grad()
+    def hole_in(self, codec: Codec, images: Tensor, masks: Tensor) -> Hole | None:
+        """The masks as a hole in images (n, 3, height, width), whose pixels are grey before the rest is encoded; None
+        for a backbone that takes none. What the mask says and what is missing so are the same pixels."""
+        pixels = self.hole_pixels(masks)
+        if pixels is None:
+            return None
+        with lower_precision(images.device):
+            return Hole(pixels, codec.encode(images * (1 - pixels)).float())
+
     @property
     def width(self) -> int:
         """Of a token."""
         return int(self.unet.config.cross_attention_dim)
 
     def forward(self, noisy: Tensor, timesteps: Tensor, condition: Condition) -> Tensor:
-        hole = Hole((condition.trimap == 1).to(noisy.dtype), condition.surroundings)
+        pixels = self.hole_pixels((condition.trimap == 1).to(noisy.dtype))
+        hole = None if pixels is None else Hole(pixels, condition.surroundings)
         return self.predict(noisy, timesteps, self.tokens_of(self.prompts)[condition.labels], hole)
 
 
@@ -122,6 +140,9 @@ class EmbeddedBackbone(TextBackbone):
     def place_of(self, prompt: str, word: str) -> list[int]:
         return self.words.place_of(prompt, word)
 
+    def pixels_of(self, masks: Tensor) -> Tensor:
+        return masks
+
     def predict(self, noisy: Tensor, timesteps: Tensor, tokens: Tensor, hole: Hole | None = None) -> Tensor:
         count, _, height, width = noisy.shape
         if hole is None:
@@ -151,14 +172,16 @@ class PretrainedBackbone(TextBackbone):
     def place_of(self, prompt: str, word: str) -> list[int]:
         return self.text.place_of(prompt, word)
 
+    def pixels_of(self, masks: Tensor) -> Tensor:
+        """Those of all cells that the mask touches: the U-Net is told of cells."""
+        cells = functional.max_pool2d(masks, CELL)
+        return cells.repeat_interleave(CELL, dim=2).repeat_interleave(CELL, dim=3)
+
     def predict(self, noisy: Tensor, timesteps: Tensor, tokens: Tensor, hole: Hole | None = None) -> Tensor:
         if self.takes_holes:
-            cells = noisy.new_ones(len(noisy), 1, *noisy.shape[2:])
-            surroundings = torch.zeros_like(noisy)
-            if hole is not None:
-                cells = functional.max_pool2d(hole.mask.to(noisy.dtype), CELL)
-                surroundings = hole.surroundings
-            noisy = torch.cat([noisy, cells, surroundings], dim=1)
+            assert hole is not None, "a U-Net made for inpainting is told what to paint, if it is the whole image"
+            cells = functional.max_pool2d(hole.mask.to(noisy.dtype), CELL)
+            noisy = torch.cat([noisy, cells, hole.surroundings], dim=1)
         return self.unet(noisy, timesteps, tokens).sample
 
     def trained_state(self) -> dict[str, Tensor]:

@@ -23,7 +23,7 @@ from tasks.diffusion import codec_training, text_backbone
 from tasks.diffusion.codec import Codec
 from tasks.diffusion.latents import cells_of, mask_tensor, to_tensor
 from tasks.diffusion.pretrained import prompt_of, prompts_of
-from tasks.diffusion.text_backbone import Hole, TextBackbone
+from tasks.diffusion.text_backbone import TextBackbone
 from tasks.inputs.dataset import Inputs
 from tasks.masks import pseudo_store
 from tasks.networks.device import lower_precision, moved
@@ -87,11 +87,12 @@ def edit_of(model: Model, places: Sequence[Place], params: Params) -> GuidedEdit
     cleans = [prompt_of(params.backbone.prompt, category, CLEAN) for category, _ in kinds]
     descriptions = [model.descriptions[category][kind] for category, kind in kinds]
     masks = mask_tensor([place.mask for place in places], model.codec.device)
-    chain = _chain(model, places, masks, params.of(AnomalyAnyParams).steps)
+    images = to_tensor([place.clean.image for place in places], masks.device)
+    chain = _chain(model, places, images, masks, params.of(AnomalyAnyParams).steps)
     return GuidedEditRequest(
         chain=chain,
         masks=masks,
-        hole=Hole(masks, chain.clean * (1 - chain.cells)) if model.backbone.takes_holes else None,
+        hole=model.backbone.hole_in(model.codec, images, masks),
         words=words_in(model.backbone, prompts, [_name(kind) for _, kind in kinds]),
         tokens=model.backbone.tokens_of(prompts),
         clean_tokens=model.backbone.tokens_of(cleans),
@@ -100,8 +101,7 @@ def edit_of(model: Model, places: Sequence[Place], params: Params) -> GuidedEdit
     )
 
 
-def _chain(model: Model, places: Sequence[Place], masks: Tensor, steps: int) -> Chain:
-    images = to_tensor([place.clean.image for place in places], masks.device)
+def _chain(model: Model, places: Sequence[Place], images: Tensor, masks: Tensor, steps: int) -> Chain:
     with lower_precision(images.device):
         clean = model.codec.encode(images).float()
     noise = [torch.randn(clean.shape[1:], generator=torch_generator(derive(p.spec.seed, "paint"))) for p in places]

@@ -124,7 +124,7 @@ class GuidedPainter:
     def prediction(self, edit: GuidedEditRequest, latents: Tensor, tokens: Tensor, step: int) -> Tensor:
         """v_clean + (1 + (g - 1) m) (v_defect - v_clean)."""
         timesteps = edit.chain.timesteps(step).clamp_min(0).repeat(2)
-        hole = edit.hole and edit.hole.twice()
+        hole = edit.hole and edit.hole.repeated(2)
         with lower_precision(latents.device):
             both = self.backbone.predict(
                 latents.repeat(2, 1, 1, 1), timesteps, torch.cat([tokens, edit.clean_tokens]), hole

@@ -73,11 +73,13 @@ def _scene(model: Model, places: Sequence[Place]) -> BlendRequest:
     shape = cleans.shape[1:]
     noise = [torch.randn(shape, generator=torch_generator(derive(place.spec.seed, "paint"))) for place in places]
     labels = [model.table.index(place.spec.category, place.spec.defect_type) for place in places]
+    masks = mask_tensor([place.mask for place in places], model.codec.device)
     scene = BlendRequest(
         cleans=cleans,
-        masks=mask_tensor([place.mask for place in places]),
+        masks=masks,
         labels=torch.tensor(labels),
         strengths=torch.tensor([place.spec.strength for place in places]),
         noise=torch.stack(noise),
+        hole=model.denoiser.hole_in(model.codec, images, masks),
     )
     return moved(scene, model.codec.device)

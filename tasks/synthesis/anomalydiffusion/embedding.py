@@ -20,6 +20,7 @@ from torchvision.models.resnet import BasicBlock
 from torchvision.ops import FeaturePyramidNetwork
 
 from tasks.contracts import CLEAN
+from tasks.diffusion.codec import Codec
 from tasks.diffusion.denoiser import Condition, Denoiser, LabelTable
 from tasks.diffusion.text_backbone import Hole, TextBackbone
 from tasks.training.closeup import CELL
@@ -94,7 +95,7 @@ class AnomalyDenoiser(Denoiser):
         super().__init__()
         self.backbone = backbone.requires_grad_(False)
         self.empty_label = backbone.empty_label
-        self.gives_hole = inpaint and backbone.takes_holes
+        self.inpaint = inpaint
         self.embedding = AnomalyEmbedding(
             word_tokens(backbone, table, appearance_tokens), backbone.tokens_of([""])[0, -1].detach()
         )
@@ -109,12 +110,17 @@ class AnomalyDenoiser(Denoiser):
         """As many, of the same categories without a defect."""
         return torch.cat([self.prompts[labels], self.embedding.no_anomaly(len(labels))], dim=1)
 
-    def hole(self, masks: Tensor, surroundings: Tensor) -> Hole | None:
-        return Hole(masks, surroundings) if self.gives_hole else None
+    def hole_pixels(self, masks: Tensor) -> Tensor | None:
+        """Without `inpaint` nothing is given: the hole is the whole image."""
+        return self.backbone.hole_pixels(masks if self.inpaint else torch.ones_like(masks))
+
+    def hole_in(self, codec: Codec, images: Tensor, masks: Tensor) -> Hole | None:
+        return self.backbone.hole_in(codec, images, masks if self.inpaint else torch.ones_like(masks))
 
     def forward(self, noisy: Tensor, timesteps: Tensor, condition: Condition) -> Tensor:
         masks = (condition.trimap == 1).to(noisy.dtype)
-        hole = self.hole(masks, condition.surroundings)
+        pixels = self.hole_pixels(masks)
+        hole = None if pixels is None else Hole(pixels, condition.surroundings)
         return self.backbone.predict(noisy, timesteps, self.tokens(condition.labels, masks), hole)
 
     def trained_state(self) -> dict[str, Tensor]:

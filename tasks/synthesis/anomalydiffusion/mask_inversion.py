@@ -25,7 +25,7 @@ from tasks.diffusion.denoiser import Condition, Denoiser, LabelTable
 from tasks.diffusion.latents import to_tensor
 from tasks.diffusion.pool import DenoiserTrainer, encode_pool
 from tasks.diffusion.schedule import sampling_schedule, timesteps_of, training_schedule
-from tasks.diffusion.text_backbone import EmbeddedBackbone, TextBackbone, new_backbone
+from tasks.diffusion.text_backbone import EmbeddedBackbone, Hole, TextBackbone, new_backbone
 from tasks.files.names import PSEUDO_MASKS
 from tasks.inputs.dataset import Inputs
 from tasks.masks.draw import references_of
@@ -57,16 +57,18 @@ class MaskDenoiser(Denoiser):
 
     empty_label = 0
 
-    def __init__(self, backbone: TextBackbone, labels: int) -> None:
+    def __init__(self, backbone: TextBackbone, labels: int, blank: Hole | None) -> None:
+        """`blank`: one picture that is a hole as a whole, for a backbone that takes holes."""
         super().__init__()
-        self.backbone = backbone
+        self.backbone, self._blank = backbone, blank
         self.tokens = nn.Parameter(torch.randn(labels, _TOKENS, backbone.width))
 
     def forward(self, noisy: Tensor, timesteps: Tensor, condition: Condition) -> Tensor:
         return self.predict(noisy, timesteps, condition.labels)
 
     def predict(self, noisy: Tensor, timesteps: Tensor, labels: Tensor) -> Tensor:
-        return self.backbone.predict(noisy, timesteps, self.tokens[labels])
+        hole = self._blank and self._blank.repeated(len(noisy))
+        return self.backbone.predict(noisy, timesteps, self.tokens[labels], hole)
 
     def trained_state(self) -> dict[str, Tensor]:
         return {name: value for name, value in self.named_parameters() if value.requires_grad}
@@ -157,7 +159,10 @@ def new_model(codec: Codec, pictures: Sequence[TrainingImage], params: Params, s
         else:
             backbone, schedule = EmbeddedBackbone(codec.latent_channels, _CHANNELS, []), training_schedule()
             backbone.words.requires_grad_(False)
-        denoiser = MaskDenoiser(backbone, len(table)).to(codec.device)
+        side = picture_side(params)
+        picture = torch.zeros(1, 3, side, side, device=codec.device)
+        blank = backbone.to(codec.device).hole_in(codec, picture, torch.ones_like(picture[:, :1]))
+        denoiser = MaskDenoiser(backbone, len(table), blank).to(codec.device)
         return MaskInversionModel(denoiser, schedule, codec, table)
 
 

@@ -31,6 +31,7 @@ from torch.nn import functional
 from tasks.diffusion.attention import EditScores, cross_attention
 from tasks.diffusion.latents import blend, cells_of, guidance_scale, guided
 from tasks.diffusion.schedule import predicted_clean, sampling_schedule, timesteps_of
+from tasks.diffusion.text_backbone import Hole
 from tasks.networks.device import lower_precision
 from tasks.params.systems import AnomalyDiffusionParams
 from tasks.synthesis.anomalydiffusion.embedding import AnomalyDenoiser
@@ -53,6 +54,8 @@ class BlendRequest:
     """(n,) guidance; 1 is the embedding alone."""
     noise: Tensor
     """Like `cleans`, standard normal: all the randomness there is."""
+    hole: Hole | None
+    """For a backbone that takes one."""
 
 
 @torch.no_grad()
@@ -83,8 +86,7 @@ class _Guide:
         defect, clean = denoiser.tokens(scene.labels, scene.masks), denoiser.clean_tokens(scene.labels)
         self._tokens = torch.cat([defect, clean])
         self._scale = guidance_scale(scene.strengths, cells)
-        hole = denoiser.hole(scene.masks, scene.cleans * (1 - cells))
-        self._hole = hole and hole.twice()
+        self._hole = scene.hole and scene.hole.repeated(2)
 
     def __call__(self, latents: Tensor, timesteps: Tensor, weights: Tensor | None = None) -> Tensor:
         """The guided prediction; with weights (n, 1, h, w) the defect's attention is re-weighted."""

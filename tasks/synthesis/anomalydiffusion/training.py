@@ -47,7 +47,7 @@ def fit_embedding(inputs: Inputs, params: Params, workdir: Path, device: torch.d
         return
     seed = derive(params.dataset.seed, "anomaly embedding")
     denoiser, schedule, codec = _new(inputs, params, workdir, device, seed)
-    pool = _defect_pool(codec, inputs, params, workdir, seed, report)
+    pool = _defect_pool(codec, denoiser, inputs, params, workdir, seed, report)
     trainer = EmbeddingTrainer(denoiser, schedule, pool, training_of(params), seed)
     train_product(trainer, target, made_from, "training the embedding", report, denoiser.trained_state)
 
@@ -91,7 +91,9 @@ def _new(
     return denoiser.to(device), schedule, codec
 
 
-def _defect_pool(codec: Codec, inputs: Inputs, params: Params, workdir: Path, seed: int, report: Report) -> Pool:
+def _defect_pool(
+    codec: Codec, denoiser: AnomalyDenoiser, inputs: Inputs, params: Params, workdir: Path, seed: int, report: Report
+) -> Pool:
     images = pool_images(inputs, params, training_of(params), workdir, seed, report)
     defects = [image for image in images if image.defect_type != CLEAN]
     if not defects:
@@ -99,5 +101,5 @@ def _defect_pool(codec: Codec, inputs: Inputs, params: Params, workdir: Path, se
             "anomalydiffusion: the train split has no defect with a mask or a pseudo-mask to learn from; raise "
             "inputs.defect_train_share, or take a system that needs none"
         )
-    table = label_table(inputs)
-    return encode_pool(codec, defects, table, lambda done, count: report("encoding training images", done, count))
+    progress = lambda done, count: report("encoding training images", done, count)  # noqa: E731
+    return encode_pool(codec, defects, label_table(inputs), progress, denoiser.hole_pixels)

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from diffusers import DDPMScheduler
 from torch import Tensor
@@ -24,7 +25,7 @@ from tasks.diffusion.codec import Codec, decode_plain
 from tasks.diffusion.codec_training import load_fitted_codec
 from tasks.diffusion.denoiser import LabelTable
 from tasks.diffusion.latents import mask_tensor, to_tensor
-from tasks.diffusion.pool import Pool, encode_pool, label_table, pool_images
+from tasks.diffusion.pool import encode_pool, label_table, pool_images
 from tasks.diffusion.pretrained import prompts_of
 from tasks.diffusion.schedule import sampling_schedule
 from tasks.files.hashing import file_sha256
@@ -71,9 +72,11 @@ def fit(inputs: Inputs, params: Params, workdir: Path, device: torch.device, rep
     network, schedule, codec = _untrained(inputs, params, workdir, device)
     table = label_table(inputs)
     defective = torch.tensor([defect_type != CLEAN for _, defect_type in table.pairs])
-    pool = _pool(inputs, params, workdir, codec, report)
     training = params.of(InpaintLoraParams).training
-    trainer = DefectFillTrainer(network, schedule, pool, training, defective, _seed(params))
+    shown = pool_images(inputs, params, training, workdir, _seed(params), report)
+    pool = encode_pool(codec, shown, table, lambda done, count: report("encoding training images", done, count))
+    images = torch.from_numpy(np.stack([item.image for item in shown])).permute(0, 3, 1, 2)
+    trainer = DefectFillTrainer(network, schedule, codec, pool, images, training, defective, _seed(params))
     looks = Looks.of_pool(pool, len(table)).state()
     train_product(
         trainer, target, made_from, "training the painter", report, lambda: {**network.trained_state(), **looks}
@@ -139,12 +142,14 @@ def filling_of(model: Model, places: Sequence[Place], cleans: Tensor, exemplars:
     with torch.no_grad(), lower_precision(cleans.device):
         clean_latents = model.codec.encode(cleans).float()
         exemplar_latents = model.codec.encode(exemplars).float()
+    masks = mask_tensor([place.mask for place in places], cleans.device)
     asked = FillRequest(
         clean_latents=clean_latents,
-        masks=mask_tensor([place.mask for place in places]),
+        masks=masks,
         defect_labels=labels([place.spec.defect_type for place in places]),
         clean_labels=labels([CLEAN] * len(places)),
         strengths=torch.tensor([place.spec.strength for place in places]),
+        hole=model.network.backbone.hole_in(model.codec, cleans, masks),
         exemplars=exemplar_latents,
         start=start,
     )
@@ -171,12 +176,6 @@ def _untrained(
     table = label_table(inputs)
     network = LowRankBackbone(backbone, table, training.rank, training.convolutions, _seed(params))
     return network.to(device), schedule, codec
-
-
-def _pool(inputs: Inputs, params: Params, workdir: Path, codec: Codec, report: Report) -> Pool:
-    images = pool_images(inputs, params, params.of(InpaintLoraParams).training, workdir, _seed(params), report)
-    table = label_table(inputs)
-    return encode_pool(codec, images, table, lambda done, count: report("encoding training images", done, count))
 
 
 def _seed(params: Params) -> int:

@@ -58,7 +58,9 @@ class LowRankBackbone(nn.Module):
         told = torch.cat([self.prompts[labels], self.learned[labels].unsqueeze(1)], dim=1)
         return told + self.prompts.std() * disturbance
 
-    def predict(self, noisy: Tensor, timesteps: Tensor, labels: Tensor, hole: Hole, disturbance: Tensor) -> Tensor:
+    def predict(
+        self, noisy: Tensor, timesteps: Tensor, labels: Tensor, hole: Hole | None, disturbance: Tensor
+    ) -> Tensor:
         """The backbone's prediction for latents (n, channels, h, w); `disturbance` (n, tokens + 1, width)."""
         return self.backbone.predict(noisy, timesteps, self.tokens(labels, disturbance), hole)
 

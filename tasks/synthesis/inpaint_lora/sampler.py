@@ -22,7 +22,6 @@ from tasks.diffusion.schedule import Scheduler, timesteps_of
 from tasks.diffusion.text_backbone import Hole
 from tasks.networks.device import lower_precision
 from tasks.synthesis.inpaint_lora.low_rank import LowRankBackbone
-from tasks.synthesis.inpaint_lora.training import hole_in
 
 
 @dataclass(frozen=True)
@@ -37,6 +36,8 @@ class FillRequest:
     clean_labels: Tensor
     strengths: Tensor
     """(n,) guidance g; 1 is plain conditioning on the defect."""
+    hole: Hole | None
+    """For a backbone that takes one."""
     exemplars: Tensor
     """(n, channels, h, w), latents of what the chain starts from; `start` 1 forgets them."""
     start: float = 1.0
@@ -59,7 +60,6 @@ def fill_holes(
 ) -> Tensor:
     """Latents (n, channels, h, w), outside of the mask's cells those of the clean image; `sampler` is started anew."""
     cells = cells_of(filling.masks)
-    hole = hole_in(filling.clean_latents, filling.masks)
     scale = guidance_scale(filling.strengths, cells)
     sampler.set_timesteps(sampler.num_inference_steps)
     chain = list(timesteps_of(sampler, draw.noise, max(1, round(filling.start * len(sampler.timesteps)))))
@@ -69,7 +69,7 @@ def fill_holes(
     for timestep, timesteps in chain:
         around = schedule.add_noise(filling.clean_latents, draw.noise, timesteps)
         latents = blend(latents, around, cells)
-        prediction = _guided(model, latents, timesteps, hole, filling, draw.disturbance, scale)
+        prediction = _guided(model, latents, timesteps, filling, draw.disturbance, scale)
         latents = sampler.step(prediction, timestep, latents, return_dict=False)[0]
     return blend(latents, filling.clean_latents, cells)
 
@@ -78,15 +78,13 @@ def _guided(
     model: LowRankBackbone,
     noisy: Tensor,
     timesteps: Tensor,
-    hole: Hole,
     filling: FillRequest,
     disturbance: Tensor,
     scale: Tensor,
 ) -> Tensor:
     """Both predictions in one batch, with one disturbance: their difference is the defect's alone."""
     labels = torch.cat([filling.defect_labels, filling.clean_labels])
+    hole = filling.hole and filling.hole.repeated(2)
     with lower_precision(noisy.device):
-        both = model.predict(
-            noisy.repeat(2, 1, 1, 1), timesteps.repeat(2), labels, hole.twice(), disturbance.repeat(2, 1, 1)
-        )
+        both = model.predict(noisy.repeat(2, 1, 1, 1), timesteps.repeat(2), labels, hole, disturbance.repeat(2, 1, 1))
     return guided(both, scale)

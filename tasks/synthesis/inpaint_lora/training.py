@@ -20,10 +20,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from tasks.diffusion.attention import AttentionMaps, cross_attention
+from tasks.diffusion.codec import Codec
 from tasks.diffusion.latents import cells_of
 from tasks.diffusion.pool import Pool, masked_error, weighted_error
 from tasks.diffusion.schedule import stratified_timesteps, training_target
-from tasks.diffusion.text_backbone import Hole
 from tasks.networks.device import lower_precision
 from tasks.params.systems import LowRankTraining
 from tasks.synthesis.inpaint_lora.low_rank import LowRankBackbone
@@ -49,6 +49,8 @@ class FillingBatch:
 
     latents: Tensor
     """(n, channels, h, w), float16."""
+    images: Tensor
+    """(n, 3, height, width), uint8."""
     masks: Tensor
     """(n, 1, height, width) of 0 and 1."""
     boxes: Tensor
@@ -70,14 +72,17 @@ class DefectFillTrainer(AveragedTrainer[FillingBatch]):
         self,
         network: LowRankBackbone,
         schedule: DDPMScheduler,
+        codec: Codec,
         pool: Pool,
+        images: Tensor,
         params: LowRankTraining,
         defective: Tensor,
         seed: int,
     ) -> None:
-        """`defective` (labels,): whether a label stands for a defect."""
+        """`images` (n, 3, height, width) of bytes are the pool's; `defective` (labels,): whether a label is one."""
         super().__init__(network, params, seed)
-        self.model, self.schedule, self.pool, self.params, self.defective = network, schedule, pool, params, defective
+        self.model, self.schedule, self.codec, self.params = network, schedule, codec, params
+        self.pool, self.images, self.defective = pool, images, defective
 
     def draw(self, step: int) -> FillingBatch:
         count, pool, generator = self.params.batch_size, self.pool, self.generator(step)
@@ -89,7 +94,10 @@ class DefectFillTrainer(AveragedTrainer[FillingBatch]):
         disturbance = self.params.prompt_noise * torch.randn(
             (2 * count, *self.model.disturbance_shape), generator=generator
         )
-        return FillingBatch(latents, masks, boxes, labels, self.defective[labels], timesteps, noise, disturbance)
+        images = self.images[chosen]
+        return FillingBatch(
+            latents, images, masks, boxes, labels, self.defective[labels], timesteps, noise, disturbance
+        )
 
     def loss(self, batch: FillingBatch) -> Tensor:
         terms, params = self.terms(batch), self.params
@@ -101,14 +109,15 @@ class DefectFillTrainer(AveragedTrainer[FillingBatch]):
 
     def terms(self, batch: FillingBatch) -> Terms:
         masks, labels, timesteps = batch.masks, batch.labels.repeat(2), batch.timesteps
-        holes = torch.cat([masks, batch.boxes])
+        images = (batch.images.float() / 127.5 - 1).repeat(2, 1, 1, 1)
+        hole = self.model.backbone.hole_in(self.codec, images, torch.cat([masks, batch.boxes]))
         latents = batch.latents.float().repeat(2, 1, 1, 1)
         noisy = self.schedule.add_noise(latents, batch.noise, timesteps)
         with (
             cross_attention(self.model.backbone.unet.up_blocks) as attention,
             lower_precision(latents.device),
         ):
-            prediction = self.model.predict(noisy, timesteps, labels, hole_in(latents, holes), batch.disturbance)
+            prediction = self.model.predict(noisy, timesteps, labels, hole, batch.disturbance)
         target = training_target(self.schedule, latents, batch.noise, timesteps)
         filled, boxed = zip(prediction.chunk(2), target.chunk(2), strict=True)
         cells = cells_of(masks)
@@ -117,11 +126,6 @@ class DefectFillTrainer(AveragedTrainer[FillingBatch]):
             weighted_error(*boxed, cells, self.params.outside_share**-2),  # W stands inside the norm
             attention_error(attention, masks.repeat(2, 1, 1, 1), batch.defective.repeat(2)),
         )
-
-
-def hole_in(latents: Tensor, masks: Tensor) -> Hole:
-    """The hole (n, 1, height, width) in images of these latents; what the mask touches is taken out of them."""
-    return Hole(masks, latents * (1 - cells_of(masks)))
 
 
 def attention_error(attention: AttentionMaps, masks: Tensor, counted: Tensor) -> Tensor:

@@ -8,10 +8,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tasks.diffusion.denoiser import LabelTable, make_condition
+from tasks.diffusion.codec import load_codec
+from tasks.diffusion.denoiser import Condition, LabelTable
 from tasks.diffusion.pool import Pool, masked_error
 from tasks.diffusion.text_backbone import new_backbone
-from tasks.params import BackboneParams, TrainingParams
+from tasks.params import BackboneParams, CodecParams, TrainingParams
 from tasks.synthesis.anomalydiffusion.embedding import AnomalyDenoiser, MaskEncoder, word_tokens
 from tasks.synthesis.anomalydiffusion.training import EmbeddingTrainer
 from tests.diffusion.tiny_stable_diffusion import save_tiny_pipeline
@@ -108,14 +109,20 @@ def test_training_moves_the_embedding_of_what_it_is_shown_and_nothing_else(denoi
 
 def test_told_the_hole_only_where_the_backbone_takes_one(denoiser: AnomalyDenoiser) -> None:
     noisy, timesteps, labels = torch.randn(1, 4, 8, 8), torch.tensor([500]), torch.tensor([RUST])
-    assert denoiser.gives_hole == denoiser.backbone.takes_holes
-    trimap = masks_at(8).clamp_min(0.5)
 
     @torch.no_grad()
     def heard(surroundings: float) -> Tensor:
-        condition = make_condition(torch.full((1, 4, 8, 8), surroundings), trimap, labels)
+        condition = Condition(masks_at(8).clamp_min(0.5), torch.full((1, 4, 8, 8), surroundings), labels)
         return denoiser.eval()(noisy, timesteps, condition)
 
-    assert torch.equal(heard(0.0), heard(1.0)) is not denoiser.gives_hole
-    denoiser.gives_hole = False
-    assert torch.equal(heard(0.0), heard(1.0))
+    assert torch.equal(heard(0.0), heard(1.0)) is not denoiser.backbone.takes_holes
+
+
+def test_without_inpainting_nothing_of_the_image_is_given(denoiser: AnomalyDenoiser) -> None:
+    denoiser.inpaint = False
+    codec, images = load_codec(CodecParams()), torch.rand(2, 3, 64, 64) * 2 - 1
+    first, second = (denoiser.hole_in(codec, each, masks_at(8)) for each in images.split(1))
+    assert (first is None) is not denoiser.backbone.takes_holes
+    if first is not None and second is not None:
+        assert first.mask.all()
+        assert torch.equal(first.surroundings, second.surroundings)

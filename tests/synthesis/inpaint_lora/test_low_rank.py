@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 
 from tasks.diffusion.denoiser import LabelTable
-from tasks.diffusion.text_backbone import TextBackbone, new_backbone
+from tasks.diffusion.text_backbone import Hole, TextBackbone, new_backbone
 from tasks.params import BackboneParams
 from tasks.synthesis.inpaint_lora.low_rank import LowRankBackbone, first_tokens
-from tasks.synthesis.inpaint_lora.training import hole_in
 from tests.diffusion.tiny_stable_diffusion import save_tiny_pipeline
 
 TABLE = LabelTable.of([("plate", "clean"), ("plate", "deep_scratch"), ("plate", "spot")])
@@ -33,7 +32,7 @@ def predict(model: LowRankBackbone, labels: Tensor) -> Tensor:
     masks[..., 16:40, 16:40] = 1
     timesteps = torch.full((len(labels),), 500)
     disturbance = torch.zeros(len(labels), *model.disturbance_shape)
-    return model.predict(noisy, timesteps, labels, hole_in(noisy, masks), disturbance)
+    return model.predict(noisy, timesteps, labels, Hole(masks, torch.zeros_like(noisy)), disturbance)
 
 
 def stir(model: LowRankBackbone) -> None:

@@ -8,17 +8,18 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from tasks.diffusion.attention import AttentionMaps
 from tasks.diffusion.denoiser import LabelTable
 from tasks.diffusion.latents import cells_of
 from tasks.diffusion.pool import Pool, masked_error
 from tasks.diffusion.schedule import training_schedule, training_target
-from tasks.diffusion.text_backbone import new_backbone
+from tasks.diffusion.text_backbone import Hole, new_backbone
 from tasks.params import BackboneParams
 from tasks.params.systems import LowRankTraining
 from tasks.synthesis.inpaint_lora.low_rank import LowRankBackbone
-from tasks.synthesis.inpaint_lora.training import DefectFillTrainer, attention_error, hole_in, random_boxes
+from tasks.synthesis.inpaint_lora.training import DefectFillTrainer, attention_error, random_boxes
 
 TABLE = LabelTable.of([("plate", "clean"), ("plate", "spot")])
 CLEAN, SPOT = 0, 1
@@ -40,10 +41,19 @@ def pool() -> Pool:
     return Pool(latents.half(), trimaps, torch.arange(8) % 2)
 
 
+class Cells:
+    """A codec in all that matters here."""
+
+    def encode(self, images: Tensor) -> Tensor:
+        return functional.avg_pool2d(images.mean(dim=1, keepdim=True), 8).repeat(1, 4, 1, 1)
+
+
 def trainer_of(params: LowRankTraining, pool: Pool) -> DefectFillTrainer:
     backbone, schedule = new_backbone(BackboneParams(channels=[32, 64]), 4, TABLE, seed=3)
     network = LowRankBackbone(backbone, TABLE, params.rank, params.convolutions, seed=0)
-    return DefectFillTrainer(network, schedule, pool, params, torch.tensor([False, True]), seed=0)
+    images = torch.randint(256, (8, 3, 64, 64), generator=seeded(), dtype=torch.uint8)
+    defective = torch.tensor([False, True])
+    return DefectFillTrainer(network, schedule, Cells(), pool, images, params, defective, seed=0)  # type: ignore
 
 
 def test_the_masked_error_has_no_gradient_outside_and_counts_small_defects_as_much() -> None:
@@ -110,12 +120,21 @@ def test_boxes_are_of_the_papers_sizes_and_vary() -> None:
     assert torch.equal(boxes, random_boxes(6, 64, seeded()))
 
 
-def test_what_the_mask_touches_is_not_told() -> None:
-    latents, masks = torch.ones(1, 4, 8, 8), torch.zeros(1, 1, 64, 64)
-    masks[..., 25, 25] = 1
-    hole = hole_in(latents, masks)
-    assert torch.equal(hole.surroundings, latents * (1 - cells_of(masks)))
-    assert (hole.surroundings == 0).any()
+def test_each_image_is_seen_with_its_mask_and_with_boxes_as_the_hole(pool: Pool) -> None:
+    trainer, seen = trainer_of(LowRankTraining(batch_size=2), pool), []
+    batch, predict = trainer.draw(0), trainer.model.predict
+
+    def remember(noisy: Tensor, timesteps: Tensor, labels: Tensor, hole: Hole, disturbance: Tensor) -> Tensor:
+        seen.append(hole)
+        return predict(noisy, timesteps, labels, hole, disturbance)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer.model, "predict", remember)
+        trainer.terms(batch)
+    holes = torch.cat([batch.masks, batch.boxes])
+    images = (batch.images.float() / 127.5 - 1).repeat(2, 1, 1, 1)
+    assert torch.equal(seen[0].mask, holes)
+    assert torch.equal(seen[0].surroundings, Cells().encode(images * (1 - holes)))
 
 
 def test_training_moves_attention_onto_the_mask_and_nothing_but_adapters_and_tokens(pool: Pool) -> None:
