@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import UNet2DConditionModel
 from torch.nn import functional
 
 from tasks.contracts import DefectoryError
@@ -15,18 +14,10 @@ from tasks.diffusion.denoiser import Condition, LabelTable
 from tasks.diffusion.text_backbone import EmbeddedBackbone, Hole, PretrainedBackbone, TextBackbone, new_backbone
 from tasks.networks.device import HOST, lower_precision
 from tasks.params import BackboneParams, CodecParams
-from tests.diffusion.tiny_stable_diffusion import save_tiny_pipeline
+from tests.diffusion.tiny_stable_diffusion import for_inpainting, save_tiny_pipeline
 
 TABLE = LabelTable.of([("bolt", "rust"), ("bolt", "bent_tip")])
 PARAMS = BackboneParams(channels=[32, 64], prompt="a {category} {defect_type}")
-
-
-def for_inpainting(folder: Path) -> Path:
-    """The pipeline with a U-Net of nine channels in."""
-    config = {**UNet2DConditionModel.load_config(folder / "unet"), "in_channels": 9}
-    torch.manual_seed(1)
-    UNet2DConditionModel.from_config(config).save_pretrained(folder / "unet")
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -57,3 +57,11 @@ def save_tiny_pipeline(folder: Path) -> Path:
         )
     ).save_pretrained(folder / "text_encoder")
     return folder
+
+
+def for_inpainting(folder: Path) -> Path:
+    """The pipeline with a U-Net of nine channels in."""
+    config = {**UNet2DConditionModel.load_config(folder / "unet"), "in_channels": 9}
+    torch.manual_seed(1)
+    UNet2DConditionModel.from_config(config).save_pretrained(folder / "unet")
+    return folder
