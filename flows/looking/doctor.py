@@ -22,7 +22,8 @@ from tasks.networks.classifiers import load_classifier
 from tasks.networks.device import describe_device
 from tasks.networks.weights import alexnet_lpips_weights
 from tasks.params import load_params
-from tasks.synthesis import system_named, used_systems
+from tasks.synthesis import used_systems
+from tasks.synthesis.fitting import check_systems
 from tasks.versions.remote import remote_of
 from tasks.workspace import Workspace
 
@@ -69,9 +70,8 @@ def _weights(params: Path) -> str:
     wanted = load_params(params)
     alexnet_lpips_weights()
     load_classifier(wanted.score.classifier)
+    check_systems(wanted)
     systems = used_systems(wanted)
-    for name in systems:
-        system_named(name)
     classifier = "no classifier" if wanted.score.classifier == "none" else wanted.score.classifier
     return f"LPIPS, {classifier}, systems {', '.join(systems)}"
 

@@ -9,7 +9,7 @@ per channel, which is what the denoiser's noise schedule expects.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -156,19 +156,32 @@ def load_codec(params: CodecParams, path: Path | None = None, device: torch.devi
     Raises DefectoryError for a missing file, one that is not safetensors, or one of another architecture.
     """
     if params.kind == "pretrained":
-        try:
-            network = AutoencoderKL.from_pretrained(params.path, use_safetensors=True)
-        except (OSError, ValueError) as error:
-            raise DefectoryError(
-                f"codec.path {params.path!r}: no AutoencoderKL could be loaded from it ({str(error).splitlines()[0]}); "
-                "give a folder with config.json and safetensors weights, or a hub name this machine can reach"
-            ) from None
-        return PretrainedCodec(network).requires_grad_(False).eval().to(device)
+        found = _of_autoencoder(params.path, lambda **part: AutoencoderKL.from_pretrained(params.path, **part))
+        return PretrainedCodec(found).requires_grad_(False).eval().to(device)
     path = path or SHIPPED
     weights = read_safetensors(path)
     codec = EmbeddedCodec(Architecture.of_metadata(metadata_of(path)))
     codec.load_state_dict(weights)
     return codec.requires_grad_(False).eval().to(device)
+
+
+def autoencoder_config(path: str) -> dict[str, Any]:
+    """Of a pretrained codec. Raises DefectoryError where there is none."""
+    return dict(_of_autoencoder(path, lambda **part: AutoencoderKL.load_config(path, **part)))
+
+
+def _of_autoencoder(path: str, load: Callable[..., Any]) -> Any:
+    """What `load` finds of an autoencoder at the path itself, or as the `vae` of a pipeline there."""
+    reasons = []
+    for part in ({}, {"subfolder": "vae"}):
+        try:
+            return load(use_safetensors=True, **part)
+        except (OSError, ValueError) as error:
+            reasons.append(str(error).splitlines()[0])
+    raise DefectoryError(
+        f"codec.path {path!r}: no AutoencoderKL could be loaded from it ({reasons[0]}); give an autoencoder's or a "
+        "pipeline's folder with config.json and safetensors weights, or a hub name this machine can reach"
+    )
 
 
 def save_codec(codec: Codec, path: Path, metadata: dict[str, str] | None = None) -> None:

@@ -5,7 +5,8 @@ Only safetensors weights are read.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -18,10 +19,22 @@ from tasks.networks.device import device_of
 
 def load_part(kind: Any, path: str, part: str, key: str) -> Any:
     """`kind` from the pipeline's subfolder `part`; `key` is the one in params that an error names."""
-    try:
+    with _named(path, part, key):
         if kind is CLIPTokenizer:
             return CLIPTokenizer.from_pretrained(path, subfolder=part)
         return kind.from_pretrained(path, subfolder=part, use_safetensors=True)
+
+
+def load_part_config(kind: Any, path: str, part: str, key: str) -> dict[str, Any]:
+    """The configuration of such a part, without its weights."""
+    with _named(path, part, key):
+        return dict(kind.load_config(path, subfolder=part))
+
+
+@contextmanager
+def _named(path: str, part: str, key: str) -> Iterator[None]:
+    try:
+        yield
     except (OSError, ValueError) as error:
         raise DefectoryError(
             f"{key} {path!r}: its {part} could not be loaded ({str(error).splitlines()[0]}); give a "

@@ -138,7 +138,7 @@ class MasksParams(Block):
 class CodecParams(Block):
     kind: Literal["embedded", "pretrained"] = "embedded"
     path: str = ""
-    """`pretrained`: a folder or hub name that diffusers' AutoencoderKL.from_pretrained takes."""
+    """`pretrained`: a folder or hub name of an AutoencoderKL of diffusers', or of a pipeline with one."""
     fine_tune_steps: Annotated[int, Field(ge=0)] = 300
     batch_size: Count = 8
     crop: Count = 128

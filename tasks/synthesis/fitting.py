@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from tasks.contracts import TRAIN, DefectoryError
+from tasks.diffusion.compatibility import check_networks
 from tasks.files.products import remove_leftovers
 from tasks.inputs.dataset import Inputs
 from tasks.params import Params
@@ -22,6 +23,7 @@ def fit_systems(inputs: Inputs, params: Params, workdir: Path, device: torch.dev
 
     Raises DefectoryError, before any of them is trained, for one that these inputs cannot feed.
     """
+    check_systems(params)
     for name in used_systems(params):
         _check_needs(name, inputs)
     for name in used_systems(params):
@@ -29,6 +31,15 @@ def fit_systems(inputs: Inputs, params: Params, workdir: Path, device: torch.dev
     fit_learned_masks(inputs, params, workdir, device, report)
     mark_fitted(params, inputs, workdir)
     remove_leftovers(workdir)
+
+
+def check_systems(params: Params) -> None:
+    """Import every system in use, and look whether the networks that params name belong together, by their
+    configurations alone. Raises DefectoryError."""
+    for name in used_systems(params):
+        system_named(name)
+    products = {product for name in used_systems(params) for product in entry_of(name).products}
+    check_networks(params, products)
 
 
 def unfed_by(inputs: Inputs, name: str) -> list[str]:

@@ -147,7 +147,7 @@ def test_inputs_that_cannot_feed_a_system_are_refused_before_any_is_trained(
     tmp_path: Path, system: str, defective: str, missing: str
 ) -> None:
     images = [image(name) for name in ("nut/clean/0", "part/clean/0", defective) if name]
-    params = params_with(paint={"systems": {"adabldm": 0.5, system: 0.5}})
+    params = params_with(paint={"systems": {"adabldm": 0.5, system: 0.5}}, codec={"crop": 32})
     words = f"{system} takes real defects, and the train split has none of {missing};"
     with pytest.raises(DefectoryError, match=words):
         fit_systems(listed(images), params, tmp_path / "models", HOST, silent)

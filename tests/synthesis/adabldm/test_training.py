@@ -70,6 +70,31 @@ def test_a_checkpoint_of_other_params_is_not_taken(
     assert other.step == 0
 
 
+def test_checkpoints_that_take_long_are_written_seldom(
+    tiny_denoiser_params: DenoiserParams, pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a clock of the test's: a step takes a second, a checkpoint three, and a twentieth of the time is theirs."""
+    clock, saved = [0.0], []
+    monkeypatch.setattr("tasks.training.loop.time.monotonic", lambda: clock[0])
+    params = tiny_denoiser_params.model_copy(update={"steps": 200, "checkpoint_every": 2})
+    trainer = new_trainer(params, pool)
+
+    def advance(batch: object) -> torch.Tensor:
+        clock[0] += 1
+        trainer.step += 1
+        return torch.zeros(())
+
+    def save(path: Path, made_from: str) -> None:
+        clock[0] += 3
+        saved.append(trainer.step)
+
+    monkeypatch.setattr(trainer, "advance", advance)
+    monkeypatch.setattr(trainer, "draw", lambda step: torch.zeros(()))
+    monkeypatch.setattr(trainer, "save", save)
+    run_training(trainer, tmp_path / "checkpoint", "x")
+    assert saved == [2, 62, 122, 182]
+
+
 def test_a_damaged_checkpoint_is_not_taken(tiny_denoiser_params: DenoiserParams, pool: Pool, tmp_path: Path) -> None:
     trainer = new_trainer(tiny_denoiser_params, pool)
     trainer.advance()

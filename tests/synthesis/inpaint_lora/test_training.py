@@ -83,7 +83,7 @@ def test_the_objects_surroundings_weigh_alpha_squared(pool: Pool) -> None:
         with pytest.MonkeyPatch.context() as patch:
             predict = trainer.model.predict
             patch.setattr(trainer.model, "predict", lambda *given: wrong + 0 * predict(*given))
-            return float(trainer.terms(batch).object)
+            return trainer.terms(batch).object.item()
 
     inside, outside = (object_error(where) for where in (cells, 1 - cells))
     shares = [cells[n].mean().item() for n in range(2)]
