@@ -26,7 +26,7 @@ IMAGES = tuple(
 INPUTS = listed(IMAGES)
 
 ROOT = Path(__file__).parents[1]
-SHIPPED = [ROOT / "params.yaml", *sorted(ROOT.glob("examples/*.yaml")), *sorted(ROOT.glob("docs/systems/*.yaml"))]
+SHIPPED = [ROOT / "params.yaml", *sorted(ROOT.glob("examples/**/*.yaml")), *sorted(ROOT.glob("docs/systems/*.yaml"))]
 
 STRENGTH = (1.5, 4.0)
 

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from tasks.contracts import Image, Mask
 from tasks.networks.device import HOST
+from tasks.params.systems import GuideFrom
 from tasks.training.closeup import CELL
 
 
@@ -33,9 +34,10 @@ def blend(inside: Tensor, outside: Tensor, weight: Tensor) -> Tensor:
     return weight * inside + (1 - weight) * outside
 
 
-def guidance_scale(strengths: Tensor, cells: Tensor) -> Tensor:
-    """1 + (g - 1) m: the strengths g (n,) inside the mask's cells (n, 1, h, w), plain conditioning outside."""
-    return 1 + (strengths.view(-1, 1, 1, 1) - 1) * cells
+def guidance_scale(strengths: Tensor, cells: Tensor, guide_from: GuideFrom = "clean") -> Tensor:
+    """1 + (g - 1) m: the strengths g (n,) inside the mask's cells (n, 1, h, w), plain conditioning outside; from the
+    empty text they are for the whole image."""
+    return 1 + (strengths.view(-1, 1, 1, 1) - 1) * (cells if guide_from == "clean" else torch.ones_like(cells))
 
 
 def guided(both: Tensor, scale: Tensor) -> Tensor:

@@ -24,6 +24,9 @@ from tasks.params.blocks import (
 MaskSource = Literal["perlin", "strokes", "reference", "boxes", "learned"]
 MaskShares = dict[MaskSource, Share]
 Strength = Annotated[float, Field(ge=0.0)]
+GuideFrom = Literal["clean", "empty"]
+"""What guidance leads away from. `clean`: the clean image's words, inside the mask. `empty`: the empty text, all over
+the image, as papers with Stable Diffusion have it; an embedded backbone knows it from labels dropped in training."""
 
 
 class SystemParams(Block):
@@ -126,6 +129,7 @@ class AdaBLDMParams(SystemParams):
     """AdaBLDM; the strength is the guidance between the defect and the clean label inside the mask."""
 
     strength: tuple[Strength, Strength] = (1.4, 3.0)
+    guide_from: GuideFrom = "clean"
     scheduler: Literal["dpm-solver++", "ddim"] = "dpm-solver++"
     steps: Count = 20
     free_share: Share = 0.4
@@ -168,6 +172,7 @@ class AnomalyAnyParams(SystemParams):
     """Of the share that is run; the paper runs 25."""
     guidance: Annotated[float, Field(ge=0.0)] = 4.0
     """Between the prompt of the defect and that of the clean image, inside the mask; 1 is none."""
+    guide_from: GuideFrom = "clean"
     attention_rate: Annotated[float, Field(ge=0.0)] = 10.0
     """lambda, of the steps of the attention-guided optimisation; 0: none."""
     attention_growth: Annotated[float, Field(ge=0.0)] = 1.0
@@ -286,6 +291,7 @@ class InpaintLoraParams(SystemParams):
     """The few-shot inpainting painter; the strength is the guidance between the defect and the clean prompt."""
 
     strength: tuple[Strength, Strength] = (1.2, 3.0)
+    guide_from: GuideFrom = "clean"
     training: LowRankTraining = LowRankTraining()
     scheduler: Literal["dpm-solver++", "ddim"] = "dpm-solver++"
     steps: Count = 16

@@ -6,7 +6,7 @@ On tiny pipelines of the real classes, in float32.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -108,21 +108,26 @@ def as_pixels(cells: Tensor) -> Tensor:
     return cells.repeat_interleave(8, dim=2).repeat_interleave(8, dim=3)
 
 
-def request(network: LowRankBackbone, codec: Codec, image: Tensor, mask: Tensor) -> FillRequest:
+def request(
+    network: LowRankBackbone, codec: Codec, image: Tensor, mask: Tensor, guide_from: Literal["clean", "empty"]
+) -> FillRequest:
     clean = codec.encode(image).float()
     hole = network.backbone.hole_in(codec, image, mask)
-    labels = torch.tensor([RUST]), torch.tensor([CLEAN])
-    return FillRequest(clean, mask, *labels, torch.tensor([GUIDANCE]), hole, clean)
+    labels = torch.tensor([RUST]), torch.tensor([CLEAN if guide_from == "clean" else network.empty_label])
+    return FillRequest(clean, mask, *labels, torch.tensor([GUIDANCE]), hole, clean, guide_from=guide_from)
 
 
+@pytest.mark.parametrize("guide_from", ["clean", "empty"])
 @pytest.mark.parametrize("kind", ["text", "inpainting"])
 @torch.no_grad()
-def test_the_painter_equals_the_inpainting_pipeline(kind: str, text_folder: Path, inpainting_folder: Path) -> None:
+def test_the_painter_equals_the_inpainting_pipeline(
+    kind: str, guide_from: Literal["clean", "empty"], text_folder: Path, inpainting_folder: Path
+) -> None:
     """A U-Net for text is blended by the pipeline itself; one for inpainting here, in its callback."""
     folder = text_folder if kind == "text" else inpainting_folder
     network, codec = ours_of(folder)
     image, mask, noise = drawn(1, 3, SIDE, SIDE).clamp(-1, 1), mask_of(), drawn(1, 4, CELLS, CELLS, seed=1)
-    asked = request(network, codec, image, mask)
+    asked = request(network, codec, image, mask, guide_from)
     schedule, undisturbed = own_schedule(str(folder)), torch.zeros(1, *network.disturbance_shape)
     sampler = sampling_schedule(schedule, "ddim", STEPS)
     ours = fill_holes(network, schedule, sampler, asked, Draw(noise, undisturbed))
@@ -139,7 +144,7 @@ def test_the_painter_equals_the_inpainting_pipeline(kind: str, text_folder: Path
         image=image,
         mask_image=as_pixels(cells) if kind == "text" else as_pixels(torch.nn.functional.max_pool2d(mask, 8)),
         prompt_embeds=network.tokens(asked.defect_labels, undisturbed),
-        negative_prompt_embeds=network.tokens(asked.clean_labels, undisturbed),
+        negative_prompt_embeds=network.tokens(asked.rival_labels, undisturbed),
         guidance_scale=GUIDANCE,
         num_inference_steps=STEPS,
         latents=noise,

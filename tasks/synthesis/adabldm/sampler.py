@@ -15,7 +15,7 @@ What the denoiser is told is the paper's trimap (section 3.2): defect, object, b
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -80,21 +80,28 @@ def paint_latents(
         clean_latents = codec.encode(edit.cleans).float()
     cells = cells_of(edit.masks, _REACH)
     condition = make_condition(clean_latents, edit.trimaps, edit.defect_labels, _REACH)
-    clean_condition = condition.without_defect(edit.clean_labels)
-    scale = guidance_scale(edit.strengths, cells)
+    rival = _rival(condition, edit, denoiser.empty_label, params)
+    scale = guidance_scale(edit.strengths, cells, params.guide_from)
     scheduler = sampling_schedule(schedule, params.scheduler, params.steps)
     latents, stage = edit.noise, "free"
     for step, (timestep, timesteps) in enumerate(timesteps_of(scheduler, latents)):
         stage = stage_of(step, params)
         if stage == "latent":
             latents = blend(latents, schedule.add_noise(clean_latents, edit.noise, timesteps), cells)
-        prediction = guided_prediction(denoiser, latents, timesteps, condition, clean_condition, scale)
+        prediction = guided_prediction(denoiser, latents, timesteps, condition, rival, scale)
         if stage == "image":
             kept = keep_clean_pixels(codec, predicted_clean(schedule, latents, prediction, timesteps), edit)
             noise = added_noise(schedule, latents, kept, timesteps)
             prediction = training_target(schedule, kept, noise, timesteps)
         latents = scheduler.step(prediction, timestep, latents, return_dict=False)[0]
     return latents if stage == "free" else blend(latents, clean_latents, cells)
+
+
+def _rival(condition: Condition, edit: EditRequest, empty_label: int, params: AdaBLDMParams) -> Condition:
+    """What guidance leads away from."""
+    if params.guide_from == "empty":
+        return replace(condition, labels=torch.full_like(condition.labels, empty_label))
+    return condition.without_defect(edit.clean_labels)
 
 
 def keep_clean_pixels(codec: Codec, latents: Tensor, edit: EditRequest) -> Tensor:

@@ -88,7 +88,9 @@ def edit_of(model: Model, places: Sequence[Place], params: Params) -> GuidedEdit
     descriptions = [model.descriptions[category][kind] for category, kind in kinds]
     masks = mask_tensor([place.mask for place in places], model.codec.device)
     images = to_tensor([place.clean.image for place in places], masks.device)
-    chain = _chain(model, places, images, masks, params.of(AnomalyAnyParams).steps)
+    own = params.of(AnomalyAnyParams)
+    rivals = cleans if own.guide_from == "clean" else [""] * len(places)
+    chain = _chain(model, places, images, masks, own.steps)
     return GuidedEditRequest(
         chain=chain,
         masks=masks,
@@ -96,6 +98,7 @@ def edit_of(model: Model, places: Sequence[Place], params: Params) -> GuidedEdit
         words=words_in(model.backbone, prompts, [_name(kind) for _, kind in kinds]),
         tokens=model.backbone.tokens_of(prompts),
         clean_tokens=model.backbone.tokens_of(cleans),
+        rival_tokens=model.backbone.tokens_of(rivals),
         detailed_tokens=model.backbone.tokens_of(descriptions),
         described=model.text_image.of_texts(descriptions),
     )

@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from tasks.diffusion.attention import cross_attention
 from tasks.diffusion.codec import Codec
-from tasks.diffusion.latents import guided
+from tasks.diffusion.latents import guidance_scale, guided
 from tasks.diffusion.schedule import TRAIN_TIMESTEPS
 from tasks.diffusion.text_backbone import Hole, TextBackbone
 from tasks.networks.device import lower_precision
@@ -51,6 +51,8 @@ class GuidedEditRequest:
     """tau(c), the embedded prompts of the defects: (n, tokens, width)."""
     clean_tokens: Tensor
     """Those of the same images without a defect."""
+    rival_tokens: Tensor
+    """Those that guidance leads away from: the clean ones, or the empty text's."""
     detailed_tokens: Tensor
     """tau(c'), those of the detailed descriptions."""
     described: Tensor
@@ -127,9 +129,10 @@ class GuidedPainter:
         hole = edit.hole and edit.hole.repeated(2)
         with lower_precision(latents.device):
             both = self.backbone.predict(
-                latents.repeat(2, 1, 1, 1), timesteps, torch.cat([tokens, edit.clean_tokens]), hole
+                latents.repeat(2, 1, 1, 1), timesteps, torch.cat([tokens, edit.rival_tokens]), hole
             )
-        return guided(both, 1 + (self.params.guidance - 1) * edit.chain.cells)
+        strengths = latents.new_full((len(latents),), self.params.guidance)
+        return guided(both, guidance_scale(strengths, edit.chain.cells, self.params.guide_from))
 
 
 def turned(tokens: Tensor, clean: Tensor, detailed: Tensor, params: AnomalyAnyParams) -> Tensor:

@@ -112,7 +112,7 @@ def paint(model: Model, places: Sequence[Place], params: Params) -> Painted:
 def _paint_batch(model: Model, places: Sequence[Place], exemplars: Tensor, params: Params) -> Tensor:
     own = params.of(InpaintLoraParams)
     cleans = to_tensor([place.clean.image for place in places], exemplars.device)
-    filling = filling_of(model, places, cleans, exemplars, own.start)
+    filling = filling_of(model, places, cleans, exemplars, own)
     sampler = sampling_schedule(model.schedule, own.scheduler, own.steps)
     candidates, distances, strangeness = [], [], []
     for number in range(own.candidates):
@@ -133,7 +133,9 @@ def _exemplars(model: Model, places: Sequence[Place], params: Params) -> Tensor:
     return images.to(model.codec.device)
 
 
-def filling_of(model: Model, places: Sequence[Place], cleans: Tensor, exemplars: Tensor, start: float) -> FillRequest:
+def filling_of(
+    model: Model, places: Sequence[Place], cleans: Tensor, exemplars: Tensor, own: InpaintLoraParams
+) -> FillRequest:
     """What the places ask for; `cleans` and `exemplars` are images (n, 3, height, width) in [-1, 1]."""
 
     def labels(types: Sequence[str]) -> Tensor:
@@ -143,15 +145,17 @@ def filling_of(model: Model, places: Sequence[Place], cleans: Tensor, exemplars:
         clean_latents = model.codec.encode(cleans).float()
         exemplar_latents = model.codec.encode(exemplars).float()
     masks = mask_tensor([place.mask for place in places], cleans.device)
+    clean = labels([CLEAN] * len(places))
     asked = FillRequest(
         clean_latents=clean_latents,
         masks=masks,
         defect_labels=labels([place.spec.defect_type for place in places]),
-        clean_labels=labels([CLEAN] * len(places)),
+        rival_labels=clean if own.guide_from == "clean" else torch.full_like(clean, model.network.empty_label),
         strengths=torch.tensor([place.spec.strength for place in places]),
         hole=model.network.backbone.hole_in(model.codec, cleans, masks),
         exemplars=exemplar_latents,
-        start=start,
+        start=own.start,
+        guide_from=own.guide_from,
     )
     return moved(asked, cleans.device)
 

@@ -31,7 +31,7 @@ class LowRankBackbone(nn.Module):
     """`predict(noisy, timesteps, labels, hole, disturbance)`; only adapters and learned tokens require a gradient."""
 
     prompts: Tensor
-    """(labels, tokens, width) of the backbone's own text encoder."""
+    """(labels + 1, tokens, width) of the backbone's own text encoder, the last one of the empty text."""
 
     def __init__(self, backbone: TextBackbone, table: LabelTable, rank: int, convolutions: bool, seed: int) -> None:
         """Without training it predicts what the backbone does with one more token; `backbone` is adapted in place.
@@ -41,7 +41,8 @@ class LowRankBackbone(nn.Module):
         super().__init__()
         self.backbone = backbone.requires_grad_(False)
         with torch.no_grad():
-            self.register_buffer("prompts", backbone.tokens_of(backbone.prompts[: len(table)]).clone())
+            self.register_buffer("prompts", backbone.tokens_of(backbone.prompts).clone())
+        self.empty_label = len(table)
         self.learned = nn.Parameter(first_tokens(backbone, table, self.prompts))
         targets = [*_ATTENTION, *(_CONVOLUTION if convolutions else ())]
         with torch.random.fork_rng(devices=[]):
@@ -55,7 +56,8 @@ class LowRankBackbone(nn.Module):
 
     def tokens(self, labels: Tensor, disturbance: Tensor) -> Tensor:
         """(n, tokens + 1, width): prompt and [V*] of each label (n,), disturbed; [V*] is the last one."""
-        told = torch.cat([self.prompts[labels], self.learned[labels].unsqueeze(1)], dim=1)
+        learned = torch.cat([self.learned, self.prompts[-1:, -1]])  # behind the empty text stands its own last token
+        told = torch.cat([self.prompts[labels], learned[labels].unsqueeze(1)], dim=1)
         return told + self.prompts.std() * disturbance
 
     def predict(

@@ -21,6 +21,7 @@ from tasks.diffusion.latents import blend, cells_of, guidance_scale, guided
 from tasks.diffusion.schedule import Scheduler, timesteps_of
 from tasks.diffusion.text_backbone import Hole
 from tasks.networks.device import lower_precision
+from tasks.params.systems import GuideFrom
 from tasks.synthesis.inpaint_lora.low_rank import LowRankBackbone
 
 
@@ -33,7 +34,7 @@ class FillRequest:
     masks: Tensor
     """(n, 1, height, width) of 0 and 1."""
     defect_labels: Tensor
-    clean_labels: Tensor
+    rival_labels: Tensor
     strengths: Tensor
     """(n,) guidance g; 1 is plain conditioning on the defect."""
     hole: Hole | None
@@ -42,6 +43,8 @@ class FillRequest:
     """(n, channels, h, w), latents of what the chain starts from; `start` 1 forgets them."""
     start: float = 1.0
     """The share of the chain that is run, above 0."""
+    guide_from: GuideFrom = "clean"
+    """What the rival labels stand for."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ def fill_holes(
 ) -> Tensor:
     """Latents (n, channels, h, w), outside of the mask's cells those of the clean image; `sampler` is started anew."""
     cells = cells_of(filling.masks)
-    scale = guidance_scale(filling.strengths, cells)
+    scale = guidance_scale(filling.strengths, cells, filling.guide_from)
     sampler.set_timesteps(sampler.num_inference_steps)
     chain = list(timesteps_of(sampler, draw.noise, max(1, round(filling.start * len(sampler.timesteps)))))
     latents = draw.noise
@@ -83,7 +86,7 @@ def _guided(
     scale: Tensor,
 ) -> Tensor:
     """Both predictions in one batch, with one disturbance: their difference is the defect's alone."""
-    labels = torch.cat([filling.defect_labels, filling.clean_labels])
+    labels = torch.cat([filling.defect_labels, filling.rival_labels])
     hole = filling.hole and filling.hole.repeated(2)
     with lower_precision(noisy.device):
         both = model.predict(noisy.repeat(2, 1, 1, 1), timesteps.repeat(2), labels, hole, disturbance.repeat(2, 1, 1))

@@ -73,6 +73,7 @@ class Models:
             words=words_in(self.backbone, [PROMPT] * count, ["rust"] * count),
             tokens=self.backbone.tokens_of([PROMPT] * count),
             clean_tokens=self.backbone.tokens_of([CLEAN_PROMPT] * count),
+            rival_tokens=self.backbone.tokens_of([CLEAN_PROMPT] * count),
             detailed_tokens=self.backbone.tokens_of([DETAILED] * count),
             described=self.text_image.of_texts([DETAILED] * count),
         )

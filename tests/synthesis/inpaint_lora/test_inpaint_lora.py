@@ -141,7 +141,7 @@ def test_a_short_chain_stays_near_the_real_defect_it_starts_from(model: inpaint_
     pasted = crop_paste.paint(model.cuts, covering, params_with()).images
     assert pasted is not None
     cleans = to_tensor([place.clean.image for place in places])
-    exemplars = inpaint_lora.filling_of(model, places, cleans, pasted, 1.0).exemplars
+    exemplars = inpaint_lora.filling_of(model, places, cleans, pasted, InpaintLoraParams(start=1.0)).exemplars
     cells = cells_of(mask_tensor([place.mask for place in places]))
 
     def distance(start: float) -> float:
@@ -162,7 +162,7 @@ def test_no_candidate_below_the_median_is_kept(model: inpaint_lora.Model, inputs
 
     params = params_with()
     sampler = sampling_schedule(model.schedule, "dpm-solver++", params.of(InpaintLoraParams).steps)
-    filling = inpaint_lora.filling_of(model, places, cleans, cleans, start=1.0)
+    filling = inpaint_lora.filling_of(model, places, cleans, cleans, InpaintLoraParams(start=1.0))
     draws = [inpaint_lora.draw_of(model, places, filling, n, params.of(InpaintLoraParams)) for n in range(3)]
     all_three = torch.stack([distance(fill_holes(model.network, model.schedule, sampler, filling, d)) for d in draws])
     kept = distance(latents_of(model, places, params))
