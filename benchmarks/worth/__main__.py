@@ -6,7 +6,7 @@
 Inputs are read and systems fitted in DIR/data, images painted and scored in DIR/worth; what is there already is used.
 Every system paints the same planned samples, with mask sources of its own where its block in params has some. The mix
 is what a release of these params holds: as many samples, by the systems of `paint.systems`. A published system alone is
-shown as published, without real patches. Tiers, budgets and seeds are the params' `evaluate` block.
+painted without real patches, which are ours. Tiers, budgets and seeds are the params' `evaluate` block.
 """
 
 from __future__ import annotations

@@ -17,10 +17,8 @@ from diffusers import (
     StableDiffusionControlNetPipeline,
     StableDiffusionInpaintPipeline,
     StableDiffusionPipeline,
-    UNet2DConditionModel,
 )
 from torch import Tensor
-from transformers import CLIPTextModel, CLIPTokenizer
 
 from tasks.diffusion.codec import Codec, load_codec
 from tasks.diffusion.denoiser import Condition, LabelTable
@@ -31,7 +29,7 @@ from tasks.params import BackboneParams, CodecParams
 from tasks.synthesis.adabldm.denoiser import load_backbone
 from tasks.synthesis.inpaint_lora.low_rank import LowRankBackbone
 from tasks.synthesis.inpaint_lora.sampler import Draw, FillRequest, fill_holes
-from tests.diffusion.tiny_stable_diffusion import for_inpainting, save_tiny_pipeline
+from tests.diffusion.tiny_stable_diffusion import for_inpainting, parts_of, save_tiny_pipeline
 
 TABLE = LabelTable.of([("bolt", "rust")])
 CLEAN, RUST = TABLE.index("bolt", "clean"), TABLE.index("bolt", "rust")
@@ -76,19 +74,8 @@ def inpainting_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return for_inpainting(save(tmp_path_factory.mktemp("inpainting")))
 
 
-def parts_of(folder: Path) -> dict[str, Any]:
-    unet = UNet2DConditionModel.from_pretrained(folder / "unet")
-    unet.register_to_config(sample_size=SIDE)  # which the inpainting pipeline wants to know
-    return {
-        "vae": AutoencoderKL.from_pretrained(folder / "vae"),
-        "text_encoder": CLIPTextModel.from_pretrained(folder / "text_encoder"),
-        "tokenizer": CLIPTokenizer.from_pretrained(folder / "tokenizer"),
-        "unet": unet,
-        "scheduler": sampling_schedule(own_schedule(str(folder)), "ddim", STEPS),
-        "safety_checker": None,
-        "feature_extractor": None,
-        "requires_safety_checker": False,
-    }
+def scheduled(folder: Path) -> dict[str, Any]:
+    return {**parts_of(folder), "scheduler": sampling_schedule(own_schedule(str(folder)), "ddim", STEPS)}
 
 
 def ours_of(folder: Path) -> tuple[LowRankBackbone, Codec]:
@@ -140,7 +127,7 @@ def test_the_painter_equals_the_inpainting_pipeline(
         around = clean if then is None else schedule.add_noise(clean, noise, then[None])
         return {"latents": blend(held["latents"], around, cells)}
 
-    theirs = StableDiffusionInpaintPipeline(**parts_of(folder))(
+    theirs = StableDiffusionInpaintPipeline(**scheduled(folder))(
         image=image,
         mask_image=as_pixels(cells) if kind == "text" else as_pixels(torch.nn.functional.max_pool2d(mask, 8)),
         prompt_embeds=network.tokens(asked.defect_labels, undisturbed),
@@ -167,7 +154,7 @@ def test_the_text_backbone_equals_the_text_pipeline(text_folder: Path) -> None:
     for timestep, timesteps in timesteps_of(sampler, noise):
         plain, told = (backbone.predict(latents, timesteps, tokens) for tokens in (empty, words))
         latents = sampler.step(plain + GUIDANCE * (told - plain), timestep, latents, return_dict=False)[0]
-    theirs = StableDiffusionPipeline(**parts_of(text_folder))(
+    theirs = StableDiffusionPipeline(**scheduled(text_folder))(
         prompt="a rusty bolt",
         guidance_scale=GUIDANCE,
         num_inference_steps=STEPS,
@@ -192,7 +179,7 @@ def test_adabldms_controlnet_equals_the_controlnet_pipeline_and_loads_there(text
         latents = sampler.step(denoiser.eval()(latents, timesteps, condition), timestep, latents, return_dict=False)[0]
     denoiser.controlnet.save_pretrained(tmp_path)
     theirs = StableDiffusionControlNetPipeline(
-        **parts_of(text_folder), controlnet=ControlNetModel.from_pretrained(tmp_path)
+        **scheduled(text_folder), controlnet=ControlNetModel.from_pretrained(tmp_path)
     )(
         prompt="",
         image=trimap.expand(-1, 3, -1, -1),
@@ -204,7 +191,7 @@ def test_adabldms_controlnet_equals_the_controlnet_pipeline_and_loads_there(text
         output_type="latent",
     ).images
     assert torch.allclose(latents, theirs, atol=1e-3 * float(theirs.abs().max()))
-    without = StableDiffusionPipeline(**parts_of(text_folder))(
+    without = StableDiffusionPipeline(**scheduled(text_folder))(
         prompt="",
         guidance_scale=1.0,
         num_inference_steps=STEPS,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
@@ -65,3 +66,19 @@ def for_inpainting(folder: Path) -> Path:
     torch.manual_seed(1)
     UNet2DConditionModel.from_config(config).save_pretrained(folder / "unet")
     return folder
+
+
+def parts_of(folder: Path) -> dict[str, Any]:
+    """What a pipeline of diffusers is put together from."""
+    unet = UNet2DConditionModel.from_pretrained(folder / "unet")
+    unet.register_to_config(sample_size=64)  # which the inpainting pipeline wants to know
+    return {
+        "vae": AutoencoderKL.from_pretrained(folder / "vae"),
+        "text_encoder": CLIPTextModel.from_pretrained(folder / "text_encoder"),
+        "tokenizer": CLIPTokenizer.from_pretrained(folder / "tokenizer"),
+        "unet": unet,
+        "scheduler": DDIMScheduler.from_pretrained(folder / "scheduler"),
+        "safety_checker": None,
+        "feature_extractor": None,
+        "requires_safety_checker": False,
+    }

@@ -22,7 +22,7 @@ from tasks.contracts import CLEAN
 from tasks.diffusion.denoiser import LabelTable
 from tasks.diffusion.text_backbone import Hole, TextBackbone
 
-_ADAPTER = "defects"
+ADAPTER = "defects"
 _ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
 _CONVOLUTION = ("conv1", "conv2")
 
@@ -47,7 +47,7 @@ class LowRankBackbone(nn.Module):
         targets = [*_ATTENTION, *(_CONVOLUTION if convolutions else ())]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            backbone.unet.add_adapter(LoraConfig(r=rank, lora_alpha=rank, target_modules=targets), _ADAPTER)
+            backbone.unet.add_adapter(LoraConfig(r=rank, lora_alpha=rank, target_modules=targets), ADAPTER)
 
     @property
     def disturbance_shape(self) -> tuple[int, int]:
