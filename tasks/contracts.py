@@ -91,6 +91,19 @@ class SkippedInput:
 
 
 @dataclass(frozen=True)
+class Lie:
+    """How a defect lies on its object, in the coordinates of the object's bounding box."""
+
+    row: float
+    column: float
+    """Of its middle, from 0 at the top and the left to 1."""
+    direction: float | None
+    """Of its long axis, in radians from the columns, modulo pi; None for a shape without one."""
+    size: float
+    """The root of its area over the root of the box's."""
+
+
+@dataclass(frozen=True)
 class ReferenceMask:
     """A defect's shape to draw masks from: a real mask, or a pseudo-mask where labels are per image."""
 
@@ -101,6 +114,8 @@ class ReferenceMask:
     pseudo: bool
     learned: bool = False
     """Whether a generator made it, and no photograph has this shape."""
+    lie: Lie | None = None
+    """On the object of its photograph, where that is known."""
 
 
 @dataclass(frozen=True)

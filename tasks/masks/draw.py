@@ -8,13 +8,15 @@ says so. Why one place: whatever a shape comes from, the promises about it are c
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.contracts import TRAIN, DefectoryError, DrawnMask, InputImage, Mask, ReferenceMask, SampleSpec
+from tasks.contracts import TRAIN, DefectoryError, DrawnMask, InputImage, Lie, Mask, ReferenceMask, SampleSpec
 from tasks.inputs.dataset import Inputs
 from tasks.masks.boxes import box_mask
+from tasks.masks.habit import MOST, lay_like, lie_of
 from tasks.masks.perlin import perlin_mask, pick_blobs
 from tasks.masks.place import cut_mask, place_mask
 from tasks.masks.reference import turn_reference, warp_reference
@@ -28,8 +30,8 @@ STROKES, PERLIN, REFERENCE, BOXES, LEARNED = "strokes", "perlin", "reference", "
 
 CUT_SHARE = 0.35
 """Of the strokes, those that may run off the object; the others end inside it."""
-MOST = 0.9
-"""Of a mask turned in place that has to lie on the object; what does not is cut off."""
+_SCALE, _ROTATION = (0.85, 1.15), 180.0
+"""Of reference masks, where neither params nor references say otherwise; AdaBLDM's."""
 LEAST_REACH = 0.3
 """Strokes are shortened down to this over the tries, for foregrounds too narrow for a long one."""
 
@@ -63,7 +65,14 @@ def references_of(inputs: Inputs, pseudo: Iterable[ReferenceMask]) -> tuple[Refe
     is not in the train split, for its shape would leak into the generator.
     """
     real = tuple(
-        ReferenceMask(defect.image_id, defect.category, defect.defect_type, defect.mask, pseudo=False)
+        ReferenceMask(
+            defect.image_id,
+            defect.category,
+            defect.defect_type,
+            defect.mask,
+            pseudo=False,
+            lie=lie_of(defect.mask, defect.foreground),
+        )
         for category in inputs.categories
         for defect in inputs.defects(category, TRAIN)
         if defect.mask is not None and defect.mask.any()
@@ -76,7 +85,9 @@ def references_of(inputs: Inputs, pseudo: Iterable[ReferenceMask]) -> tuple[Refe
                 f"pseudo-mask {reference.reference_id}: its image is not in the train split; make pseudo-masks of "
                 "train images only, or make them again after the inputs have changed"
             )
-    return real + made
+    return real + tuple(
+        replace(each, lie=lie_of(each.mask, inputs.by_id(each.reference_id).foreground)) for each in made
+    )
 
 
 def _preferred(spec: SampleSpec, references: Sequence[ReferenceMask]) -> list[ReferenceMask]:
@@ -106,6 +117,10 @@ def _draw_strokes(
     reach = 1 - (1 - LEAST_REACH) * attempt / params.max_tries
     size = foreground.shape[0]
     shape = stroke_mask(size, generator, params.stroke_width, params.branch_probability, reach)
+    lies = _lies(pool, params, attempt)
+    if lies:
+        laid = lay_like(shape, foreground, lies, params, generator, sized=False)
+        return None if laid is None else DrawnMask(laid[0], STROKES)
     if generator.uniform() < CUT_SHARE:
         placed = cut_mask(shape, foreground, generator)
     else:
@@ -119,20 +134,31 @@ def _draw_reference(
     if not pool:
         return None
     reference = pool[generator.integers(len(pool))]
-    moved = move_reference(reference.mask, foreground, params, generator)
+    moved = move_reference(reference.mask, foreground, _lies(pool, params, attempt), params, generator)
     return None if moved is None else DrawnMask(moved[0], REFERENCE, reference.reference_id, moved[1])
 
 
+def _lies(pool: Sequence[ReferenceMask], params: MasksParams, attempt: int) -> list[Lie]:
+    """How the references lie, where that is to be followed; on an object where it cannot be, half of the tries are
+    anywhere."""
+    if params.placement != "learned" or attempt >= params.max_tries / 2:
+        return []
+    return [reference.lie for reference in pool if reference.lie is not None]
+
+
 def move_reference(
-    mask: Mask, foreground: Mask, params: MasksParams, generator: np.random.Generator
+    mask: Mask, foreground: Mask, lies: Sequence[Lie], params: MasksParams, generator: np.random.Generator
 ) -> tuple[Mask, Matrix] | None:
     """A real defect's mask under a motion that params allow, inside the foreground, and the (3, 3) motion of its
-    (column, row) points. None where no place was found."""
+    (column, row) points; with `lies` it lies as they do. None where no place was found."""
+    if lies:
+        return lay_like(mask, foreground, lies, params, generator, sized=True)
+    scale, rotation = params.scale or _SCALE, _ROTATION if params.rotation is None else params.rotation
     if params.placement == "in_place":
-        turned, motion = turn_reference(mask, foreground, generator, params.scale, params.rotation)
+        turned, motion = turn_reference(mask, foreground, generator, scale, rotation)
         kept = turned & foreground
         return (kept, motion) if kept.sum() > MOST * turned.sum() else None
-    shape, motion = warp_reference(mask, generator, params.scale, params.rotation)
+    shape, motion = warp_reference(mask, generator, scale, rotation)
     placed = place_mask(shape, foreground, generator, params.max_tries)
     if placed is None:
         return None

@@ -116,12 +116,14 @@ class MasksParams(Block):
     stroke_width: tuple[Positive, Positive] = (1.5, 5.0)
     """Pixels at 256 px; scaled with the image size."""
     branch_probability: Share = 0.35
-    scale: tuple[Positive, Positive] = (0.85, 1.15)
-    rotation: Annotated[float, Field(ge=0.0, le=180.0)] = 180.0
-    """Degrees either way, for reference masks."""
-    placement: Literal["anywhere", "in_place"] = "anywhere"
-    """Where a reference mask goes: anywhere on the object, or where it was, turned with the object about its middle.
-    `in_place` is for parts photographed in one pose whose defects keep to places, such as the rim of a bottle."""
+    scale: tuple[Positive, Positive] | None = None
+    """Of reference masks, against their own size. Left out: learned, or with another placement .85 to 1.15."""
+    rotation: Annotated[float, Field(ge=0.0, le=180.0)] | None = None
+    """Degrees either way, of reference masks. Left out: learned, or with another placement 180."""
+    placement: Literal["learned", "anywhere", "in_place"] = "learned"
+    """Where a mask goes. `learned`: to places, in directions and at sizes in which the type's references occur on their
+    objects; the fewer there are, the more freely. `anywhere` on the object. `in_place`: a reference mask where it was,
+    turned with the object about its middle, for parts in one pose whose defects keep to the rim, say."""
     max_tries: Count = 50
     pseudo_quantile: Share = 0.99
     """A defective image without a mask: where its anomaly map is above this quantile of clean images' maps."""
