@@ -141,7 +141,7 @@ def fit_codec(inputs: Inputs, params: Params, workdir: Path, device: torch.devic
     """Fine-tune the shipped codec on the train split's images; a pretrained one is taken as it is."""
     target = workdir / CODEC
     made_from = fingerprint(
-        "codec 1", params.codec, params.dataset.seed, params.dataset.threads, inputs.sha256, file_sha256(SHIPPED)
+        "codec 2", params.codec, params.dataset.seed, params.dataset.threads, inputs.sha256, file_sha256(SHIPPED)
     )
     if params.codec.kind == "pretrained" or is_made(target, made_from):
         return

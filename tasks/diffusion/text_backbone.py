@@ -245,7 +245,7 @@ def fit_backbone(inputs: Inputs, params: Params, workdir: Path, device: torch.de
     if params.backbone.kind == "pretrained":
         return
     seed = derive(params.dataset.seed, "backbone")
-    made_from = fingerprint("backbone 1", params.backbone, pool_sources(inputs, params, workdir))
+    made_from = fingerprint("backbone 2", params.backbone, pool_sources(inputs, params, workdir))
 
     def new(codec: Codec, table: LabelTable) -> tuple[Denoiser, DDPMScheduler]:
         return new_backbone(params.backbone, codec.latent_channels, table, seed)

@@ -102,7 +102,7 @@ def _picture(anomaly: Plane) -> Image:
 def fit_pseudo_masks(inputs: Inputs, params: Params, workdir: Path, report: Report) -> None:
     """Pseudo-masks for the train split's defects that have an image label only; none where all have masks."""
     target = workdir / PSEUDO_MASKS
-    made_from = fingerprint("pseudo 1", params.masks, inputs.sha256)
+    made_from = fingerprint("pseudo 2", params.masks, inputs.sha256)
     if is_made(target, made_from):
         return
     rows: list[PseudoMask] = []

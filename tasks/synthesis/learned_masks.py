@@ -40,7 +40,7 @@ def fit_learned_masks(inputs: Inputs, params: Params, workdir: Path, device: tor
     sources = [params.dataset.seed, params.dataset.threads, params.dataset.image_size, inputs.sha256]
     sources += [file_sha256(pseudo) if pseudo.is_file() else ""]
     made_from = fingerprint(
-        "learned masks 1", params.masks, params.codec, params.backbone, params.of(VQTransformerParams), sources
+        "learned masks 2", params.masks, params.codec, params.backbone, params.of(VQTransformerParams), sources
     )
     if is_made(target, made_from):
         return

@@ -114,7 +114,7 @@ def build_embedded(params: DenoiserParams, latent_channels: int, label_count: in
 def fit_denoiser(inputs: Inputs, params: Params, workdir: Path, device: torch.device, report: Report) -> None:
     """Train AdaBLDM's denoiser on composites, real defects and clean images."""
     seed = derive(params.dataset.seed, "denoiser")
-    made_from = fingerprint("denoiser 2", params.denoiser, params.paint.prompt, pool_sources(inputs, params, workdir))
+    made_from = fingerprint("denoiser 3", params.denoiser, params.paint.prompt, pool_sources(inputs, params, workdir))
 
     def new(codec: Codec, table: LabelTable) -> tuple[Denoiser, DDPMScheduler]:
         return _new_denoiser(codec, table, params, seed)

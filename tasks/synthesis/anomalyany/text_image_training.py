@@ -155,7 +155,7 @@ def _examples(pool: list[TrainingImage], table: LabelTable, device: torch.device
 def _made_from(inputs: Inputs, params: Params, texts: list[list[str]], workdir: Path) -> str:
     block, pseudo = params.of(AnomalyAnyParams), workdir / PSEUDO_MASKS
     return fingerprint(
-        "text image 1",
+        "text image 2",
         [block.text_image_pool, block.text_image_steps, texts],
         [params.dataset.seed, params.dataset.threads, inputs.sha256, params.paint.close_up_cells],
         params.masks,

@@ -177,7 +177,7 @@ def _train(
     training, checkpoint = mask_training(params), workdir / CHECKPOINT
     pool = encode_pool(model.codec, pictures, model.table)
     shown = hashlib.sha256(pool.latents.numpy().tobytes()).hexdigest()
-    made_from = fingerprint("mask inversion 1", training, params.backbone, seed, params.dataset.threads, shown)
+    made_from = fingerprint("mask inversion 2", training, params.backbone, seed, params.dataset.threads, shown)
     trainer = DenoiserTrainer(model.denoiser, model.schedule, pool, training, seed)
     trainer.resume_from(checkpoint, made_from)
     run_training(trainer, checkpoint, made_from, lambda done, steps: report("learning masks", done, steps))

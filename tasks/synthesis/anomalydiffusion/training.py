@@ -76,7 +76,7 @@ def _made_from(inputs: Inputs, params: Params, workdir: Path) -> str:
     sources = [dataset.seed, dataset.threads, params.paint.close_up_cells, inputs.sha256]
     files = [workdir / name for name in (CODEC, BACKBONE, PSEUDO_MASKS)]
     return fingerprint(
-        "anomaly embedding 1", *blocks, *sources, *(file_sha256(file) for file in files if file.is_file())
+        "anomaly embedding 2", *blocks, *sources, *(file_sha256(file) for file in files if file.is_file())
     )
 
 

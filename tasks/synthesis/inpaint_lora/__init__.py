@@ -191,4 +191,4 @@ def _made_from(inputs: Inputs, params: Params, workdir: Path) -> str:
     files = {name: file_sha256(workdir / name) for name in names if (workdir / name).is_file()}
     dataset = [params.dataset.seed, params.dataset.threads, inputs.sha256, params.paint.close_up_cells]
     training = params.of(InpaintLoraParams).training
-    return fingerprint("inpaint_lora 2", training, params.codec, params.backbone, params.masks, *dataset, files)
+    return fingerprint("inpaint_lora 3", training, params.codec, params.backbone, params.masks, *dataset, files)

@@ -141,9 +141,9 @@ def fit_clean_diffusion(
 def _made_from(inputs: Inputs, params: Params, codec: Codec | None, workdir: Path) -> str:
     dataset = [params.dataset.seed, params.dataset.threads, inputs.sha256]
     if codec is None:
-        return fingerprint("clean diffusion 1", params.of(SdasParams).model, dataset)
+        return fingerprint("clean diffusion 2", params.of(SdasParams).model, dataset)
     fitted = file_sha256(workdir / CODEC) if (workdir / CODEC).is_file() else ""
-    return fingerprint("clean diffusion 1", params.of(SdasParams).model, dataset, params.codec, fitted)
+    return fingerprint("clean diffusion 2", params.of(SdasParams).model, dataset, params.codec, fitted)
 
 
 def load_clean_diffusion(

@@ -109,7 +109,7 @@ def fit_masks(
     """Train codec and prior of the masks, each once."""
     block, seed = params.of(VQTransformerParams), derive(params.dataset.seed, "vq masks")
     pseudo = [file_sha256(path) for path in (workdir / PSEUDO_MASKS,) if path.is_file()]
-    made_from = fingerprint("vq masks 1", block.mask_codec, block.mask_prior, dataset_of(inputs, params), pseudo)
+    made_from = fingerprint("vq masks 2", block.mask_codec, block.mask_prior, dataset_of(inputs, params), pseudo)
     table = LabelTable.of((item.category, item.defect_type) for item in references)
     seed_torch(seed)
     codec = MaskCodec(block.mask_codec).to(device)

@@ -37,7 +37,7 @@ def fit_image_codec(inputs: Inputs, params: Params, workdir: Path, device: torch
         return
     codec_training.fit_codec(inputs, params, workdir, device, report)
     sources = [file_sha256(path) for path in (workdir / CODEC,) if path.is_file()]
-    made_from = fingerprint("vq codec 1", block, params.codec, dataset_of(inputs, params), sources)
+    made_from = fingerprint("vq codec 2", block, params.codec, dataset_of(inputs, params), sources)
     if is_made(target, made_from):
         return
     seed = derive(params.dataset.seed, "vq codec")
@@ -68,7 +68,7 @@ def fit_prior(inputs: Inputs, params: Params, workdir: Path, device: torch.devic
     target, block = workdir / PRIOR, params.of(VQTransformerParams).prior
     files = [file_sha256(path) for path in (workdir / IMAGE_CODEC, workdir / PSEUDO_MASKS) if path.is_file()]
     made_from = fingerprint(
-        "vq prior 1",
+        "vq prior 2",
         block,
         params.of(VQTransformerParams).codec,
         params.masks,
