@@ -21,6 +21,9 @@ from tasks.diffusion.codec import Codec, decode_plain
 from tasks.networks.device import HOST, lower_precision
 from tasks.params import AdaptParams
 
+SEEN = 16
+"""Pixels beyond the feather that somebody looks at: real patches, whose windows reach over it, and a view's margin."""
+
 
 def adapt_decoder(codec: Codec, latents: Tensor, cleans: Tensor, masks: Tensor, params: AdaptParams) -> Tensor:
     """Images D'(z), float32 (n, 3, height, width) in about [-1, 1], by the variant that params name.
@@ -76,6 +79,8 @@ def adapt_closed_form(codec: Codec, latents: Tensor, cleans: Tensor, masks: Tens
 
     A window's weight falls linearly from its centre to 0 at its neighbours' centres, so that the windows' corrections
     add up to one without a seam. The target is the clean image outside the mask and the plain result inside it.
+
+    Only around the mask, as far as the result is pasted or looked at: beyond, it is the plain one.
     """
     layer = codec.last_layer
     assert isinstance(layer.padding, tuple)
@@ -89,9 +94,12 @@ def adapt_closed_form(codec: Codec, latents: Tensor, cleans: Tensor, masks: Tens
     inside = functional.max_pool2d(masks, factor)[0]
     residual = (codec.to_last(cleans) - plain)[0] * (1 - inside)
     weights = inside + params.outside_weight * (1 - inside)
+    reach = -(-(params.feather + SEEN) // factor)
+    near = functional.max_pool2d(inside, 2 * reach + 1, stride=1, padding=reach)[0].bool().cpu()
     correction, outside = torch.zeros_like(residual), (inside[0] == 0).cpu()
     for rows, columns, hat in overlapping_windows(height, width, params.window // factor, latents.device):
-        if outside[rows, columns].any():  # asked on the host, so that no window waits for the one before
+        # Asked on the host, so that no window waits for the one before.
+        if near[rows, columns].any() and outside[rows, columns].any():
             inputs = patches[:, rows, columns].flatten(1).T
             weight = (weights[0, rows, columns] * hat).reshape(-1, 1)
             change = ridge_regression(inputs, residual[:, rows, columns].flatten(1).T, weight, params.ridge)

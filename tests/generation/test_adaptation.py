@@ -6,6 +6,7 @@ import pytest
 import torch
 from skimage import data
 from torch import Tensor
+from torch.nn import functional
 
 from tasks.diffusion.codec import Codec, load_codec
 from tasks.diffusion.latents import blend, to_tensor
@@ -92,6 +93,20 @@ def test_the_closed_form_beats_short_gradient_descent(codec: Codec, case: tuple[
     plain = codec.decode(latents)
     exact, stepped = (adapt_decoder(codec, latents, cleans, masks, params) for params in (CLOSED_FORM, PUBLISHED))
     assert adaptation_loss(exact, plain, cleans, masks, 100.0) < adaptation_loss(stepped, plain, cleans, masks, 100.0)
+
+
+def test_what_is_pasted_and_looked_at_is_as_if_all_of_the_image_were_adapted(
+    codec: Codec, case: tuple[Tensor, Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    masks = torch.zeros_like(case[2])
+    masks[:, :, 20:30, 24:34] = 1
+    near = functional.max_pool2d(masks, 2 * (CLOSED_FORM.feather + adaptation.SEEN) + 1, 1, 22) == 1
+    here = adapt_decoder(codec, case[0], case[1], masks, CLOSED_FORM)
+    monkeypatch.setattr(adaptation, "SEEN", 1000)
+    everywhere = adapt_decoder(codec, case[0], case[1], masks, CLOSED_FORM)
+    same = near.expand_as(here)
+    assert torch.equal(here[same], everywhere[same])
+    assert not torch.equal(here[:, :, 100:, 100:], everywhere[:, :, 100:, 100:])
 
 
 def test_none_is_the_plain_decoder(codec: Codec, case: tuple[Tensor, Tensor, Tensor]) -> None:
