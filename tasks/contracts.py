@@ -101,6 +101,8 @@ class Lie:
     """Of its long axis, in radians from the columns, modulo pi; None for a shape without one."""
     size: float
     """The root of its area over the root of the box's."""
+    group: str = ""
+    """Of the physical object: photographs of one defect are one observation."""
 
 
 @dataclass(frozen=True)

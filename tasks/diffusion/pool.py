@@ -253,7 +253,7 @@ def _supervised(defect: InputImage, pseudo: dict[str, Mask]) -> TrainingImage | 
     mask = defect.mask if defect.mask is not None else pseudo.get(defect.image_id)
     if mask is None or not mask.any():
         return None
-    return TrainingImage(defect.image, mask, defect.foreground, defect.category, defect.defect_type)
+    return TrainingImage(defect.image, mask, defect.foreground, defect.category, defect.defect_type, defect.group)
 
 
 def _mask_maker(inputs: Inputs, params: Params, workdir: Path) -> MaskMaker:

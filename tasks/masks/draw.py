@@ -71,7 +71,7 @@ def references_of(inputs: Inputs, pseudo: Iterable[ReferenceMask]) -> tuple[Refe
             defect.defect_type,
             defect.mask,
             pseudo=False,
-            lie=lie_of(defect.mask, defect.foreground),
+            lie=lie_of(defect.mask, defect.foreground, defect.group),
         )
         for category in inputs.categories
         for defect in inputs.defects(category, TRAIN)
@@ -85,9 +85,11 @@ def references_of(inputs: Inputs, pseudo: Iterable[ReferenceMask]) -> tuple[Refe
                 f"pseudo-mask {reference.reference_id}: its image is not in the train split; make pseudo-masks of "
                 "train images only, or make them again after the inputs have changed"
             )
-    return real + tuple(
-        replace(each, lie=lie_of(each.mask, inputs.by_id(each.reference_id).foreground)) for each in made
-    )
+    return real + tuple(_lying(reference, inputs.by_id(reference.reference_id)) for reference in made)
+
+
+def _lying(reference: ReferenceMask, image: InputImage) -> ReferenceMask:
+    return replace(reference, lie=lie_of(reference.mask, image.foreground, image.group))
 
 
 def _preferred(spec: SampleSpec, references: Sequence[ReferenceMask]) -> list[ReferenceMask]:

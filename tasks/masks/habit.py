@@ -19,7 +19,7 @@ from tasks.params import MasksParams
 
 _PLACE, _TURN, _SIZE = 0.2, np.deg2rad(30.0), 0.25
 """Spreads of place (of the object's sides), direction and logarithm of the size around a single reference; they fall
-with the square root of the references' number."""
+with the square root of the number of physical objects with one."""
 _ELONGATED = 1.5
 """Length over width from which on a shape has a direction."""
 _LARGEST_CHANGE = 3.0
@@ -28,14 +28,14 @@ MOST = 0.9
 """Of a moved shape that must lie on the object; the rest runs off it, as real ones do."""
 
 
-def lie_of(mask: Mask, foreground: Mask) -> Lie | None:
+def lie_of(mask: Mask, foreground: Mask, group: str = "") -> Lie | None:
     """How a defect lies on its object; None for an empty mask or an object that was not found."""
     if not (mask.any() and foreground.any()):
         return None
     top, left, height, width = _box(foreground)
     (row, column), direction = _middle_and_direction(mask)
     size = float(np.sqrt(mask.sum() / (height * width)))
-    return Lie((row - top) / height, (column - left) / width, direction, size)
+    return Lie((row - top) / height, (column - left) / width, direction, size, group)
 
 
 def lay_like(
@@ -48,7 +48,7 @@ def lay_like(
     """
     if not (mask.any() and foreground.any()):
         return None
-    alike, spread = lies[int(generator.integers(len(lies)))], 1 / np.sqrt(len(lies))
+    alike, spread = lies[int(generator.integers(len(lies)))], 1 / np.sqrt(_observations(lies))
     top, left, height, width = _box(foreground)
     row, column = (
         low + side * (share + generator.normal(0, _PLACE * spread))
@@ -65,6 +65,10 @@ def lay_like(
     moved = warp(mask.astype(np.float64), motion.inverse, output_shape=foreground.shape, order=1)
     kept = (moved >= min(COVERAGE, float(moved.max()) or 1.0)) & foreground
     return (kept, motion.params) if kept.sum() > MOST * scale**2 * mask.sum() else None
+
+
+def _observations(lies: Sequence[Lie]) -> int:
+    return len({lie.group for lie in lies if lie.group}) + sum(not lie.group for lie in lies)
 
 
 def _turn(own: float | None, alike: Lie, spread: float, params: MasksParams, generator: np.random.Generator) -> float:

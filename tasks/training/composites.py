@@ -37,6 +37,8 @@ class TrainingImage:
     foreground: Mask
     category: str
     defect_type: str
+    group: str = ""
+    """Of the physical object, for a photograph."""
 
 
 MaskMaker = Callable[[InputImage, int], Mask]
@@ -94,7 +96,10 @@ def training_images(
     images: list[TrainingImage] = []
     types = sorted({defect.defect_type for defect in defects})
     by_type = {name: [defect for defect in defects if defect.defect_type == name] for name in types}
-    lies = {name: [lie for each in by_type[name] if (lie := lie_of(each.mask, each.foreground))] for name in types}
+    lies = {
+        name: [lie for each in by_type[name] if (lie := lie_of(each.mask, each.foreground, each.group))]
+        for name in types
+    }
     while len(images) < count:
         clean = cleans[int(generator.integers(len(cleans)))]
         if not types or generator.uniform() < _CLEAN_SHARE:

@@ -80,6 +80,17 @@ def test_sizes_are_the_references_and_few_are_followed_more_freely() -> None:
     assert spreads[0][1] > 2 * spreads[1][1]
 
 
+def test_photographs_of_one_object_are_one_observation() -> None:
+    small = bar(60, 60, 0, 16, 3)
+    rows = []
+    for group in ("one", ""):
+        lies = [lie for _ in range(16) if (lie := lie_of(small, WHOLE, group))]
+        generator = np.random.default_rng(0)
+        laid = [lay_like(small, WHOLE, lies, MasksParams(), generator, sized=True) for _ in range(60)]
+        rows.append(np.std([np.argwhere(each[0])[:, 0].mean() for each in laid if each is not None]))
+    assert rows[0] > 2 * rows[1]
+
+
 def test_places_are_the_objects_own() -> None:
     """References on objects at the left of their photographs lead to the same end of an object at the right."""
     left, right = np.zeros_like(WHOLE), np.zeros_like(WHOLE)
