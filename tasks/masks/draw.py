@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tasks.contracts import TRAIN, DefectoryError, DrawnMask, InputImage, Lie, Mask, ReferenceMask, SampleSpec
 from tasks.inputs.dataset import Inputs
 from tasks.masks.boxes import box_mask
-from tasks.masks.habit import MOST, lay_like, lie_of
+from tasks.masks.habit import MOST, lay_like, lie_of, observations_of
 from tasks.masks.perlin import perlin_mask, pick_blobs
 from tasks.masks.place import cut_mask, place_mask
 from tasks.masks.reference import turn_reference, warp_reference
@@ -121,7 +121,8 @@ def _draw_strokes(
     shape = stroke_mask(size, generator, params.stroke_width, params.branch_probability, reach)
     lies = _lies(pool, params, attempt)
     if lies:
-        laid = lay_like(shape, foreground, lies, params, generator, sized=False)
+        alike = lies[int(generator.integers(len(lies)))]
+        laid = lay_like(shape, foreground, alike, observations_of(lies), params, generator, sized=False)
         return None if laid is None else DrawnMask(laid[0], STROKES)
     if generator.uniform() < CUT_SHARE:
         placed = cut_mask(shape, foreground, generator)
@@ -136,7 +137,9 @@ def _draw_reference(
     if not pool:
         return None
     reference = pool[generator.integers(len(pool))]
-    moved = move_reference(reference.mask, foreground, _lies(pool, params, attempt), params, generator)
+    lies = _lies(pool, params, attempt)
+    own = reference.lie if lies else None
+    moved = move_reference(reference.mask, foreground, own, observations_of(lies), params, generator)
     return None if moved is None else DrawnMask(moved[0], REFERENCE, reference.reference_id, moved[1])
 
 
@@ -149,12 +152,18 @@ def _lies(pool: Sequence[ReferenceMask], params: MasksParams, attempt: int) -> l
 
 
 def move_reference(
-    mask: Mask, foreground: Mask, lies: Sequence[Lie], params: MasksParams, generator: np.random.Generator
+    mask: Mask,
+    foreground: Mask,
+    own: Lie | None,
+    observations: int,
+    params: MasksParams,
+    generator: np.random.Generator,
 ) -> tuple[Mask, Matrix] | None:
     """A real defect's mask under a motion that params allow, inside the foreground, and the (3, 3) motion of its
-    (column, row) points; with `lies` it lies as they do. None where no place was found."""
-    if lies:
-        return lay_like(mask, foreground, lies, params, generator, sized=True)
+    (column, row) points. With its `own` lie it lies about as it did, the more exactly the more `observations` there are
+    of its type. None where no place was found."""
+    if own is not None:
+        return lay_like(mask, foreground, own, observations, params, generator, sized=True)
     scale, rotation = params.scale or _SCALE, _ROTATION if params.rotation is None else params.rotation
     if params.placement == "in_place":
         turned, motion = turn_reference(mask, foreground, generator, scale, rotation)

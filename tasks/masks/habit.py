@@ -1,8 +1,9 @@
 """Where a type's defects lie on the object, which way they run and how large they are: learned from its references.
 
 In: the lies of a type's real masks, each in the coordinates of its own object. Out: a place, a direction and a size for
-a shape on another object, drawn from a density around those seen, which is wide where there are few. A defect is not
-anywhere: cracks begin at a rim and run along a grain, and a detector that is trained on others learns another defect.
+a shape on another object, drawn from a density around those seen, which is wide where there are few. A real mask goes
+about where it was itself: what lies on a rim is bent as the rim is there. A defect is not anywhere: cracks begin at a
+rim and run along a grain, and a detector that is trained on others learns another defect.
 """
 
 from __future__ import annotations
@@ -38,17 +39,29 @@ def lie_of(mask: Mask, foreground: Mask, group: str = "") -> Lie | None:
     return Lie((row - top) / height, (column - left) / width, direction, size, group)
 
 
-def lay_like(
-    mask: Mask, foreground: Mask, lies: Sequence[Lie], params: MasksParams, generator: np.random.Generator, sized: bool
-) -> tuple[Mask, NDArray[np.float64]] | None:
-    """The shape on another object as one of `lies` does there, cut at the object's edge, and the (3, 3) motion of its
-    (column, row) points. `mask` and `foreground` are of one size; `sized`: with the size of that one, too.
+def observations_of(lies: Sequence[Lie]) -> int:
+    """Physical objects; a lie of none that is known counts as one."""
+    return len({lie.group for lie in lies if lie.group}) + sum(not lie.group for lie in lies)
 
-    `masks.rotation` and `masks.scale` overrule what was learned. None where too little of it lies on the object.
+
+def lay_like(
+    mask: Mask,
+    foreground: Mask,
+    alike: Lie,
+    observations: int,
+    params: MasksParams,
+    generator: np.random.Generator,
+    sized: bool,
+) -> tuple[Mask, NDArray[np.float64]] | None:
+    """The shape on another object about as `alike` lies on its own, cut at the object's edge, and the (3, 3) motion of
+    its (column, row) points. `mask` and `foreground` are of one size; `sized`: of about that size, too.
+
+    `observations`: of how many objects the type's lies are known. `masks.rotation` and `masks.scale` overrule what was
+    learned. None where too little of it lies on the object.
     """
     if not (mask.any() and foreground.any()):
         return None
-    alike, spread = lies[int(generator.integers(len(lies)))], 1 / np.sqrt(_observations(lies))
+    spread = 1 / np.sqrt(observations)
     top, left, height, width = _box(foreground)
     row, column = (
         low + side * (share + generator.normal(0, _PLACE * spread))
@@ -65,10 +78,6 @@ def lay_like(
     moved = warp(mask.astype(np.float64), motion.inverse, output_shape=foreground.shape, order=1)
     kept = (moved >= min(COVERAGE, float(moved.max()) or 1.0)) & foreground
     return (kept, motion.params) if kept.sum() > MOST * scale**2 * mask.sum() else None
-
-
-def _observations(lies: Sequence[Lie]) -> int:
-    return len({lie.group for lie in lies if lie.group}) + sum(not lie.group for lie in lies)
 
 
 def _turn(own: float | None, alike: Lie, spread: float, params: MasksParams, generator: np.random.Generator) -> float:

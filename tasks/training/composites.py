@@ -15,7 +15,7 @@ from numpy.random import Generator
 from scipy import ndimage
 from skimage import transform
 
-from tasks.contracts import CLEAN, Image, InputImage, Lie, Mask
+from tasks.contracts import CLEAN, Image, InputImage, Mask
 from tasks.masks.draw import move_reference
 from tasks.masks.habit import lie_of
 from tasks.params import MasksParams
@@ -53,18 +53,17 @@ def flipped(item: TrainingImage, generator: Generator) -> TrainingImage:
 
 
 def composite(
-    defect: TrainingImage, clean: InputImage, lies: Sequence[Lie], masks: MasksParams, generator: Generator
+    defect: TrainingImage, clean: InputImage, observations: int, masks: MasksParams, generator: Generator
 ) -> TrainingImage | None:
     """The defect pasted on a clean image, moved as masks are; None when no place inside the foreground was found.
 
-    `lies`: how defects of its type lie on their objects.
+    `observations`: physical objects with a defect of its type.
     """
     size = len(defect.mask)
-    followed = lies if masks.placement == "learned" else ()
+    own = lie_of(defect.mask, defect.foreground) if masks.placement == "learned" else None
     for attempt in range(_TRIES):
-        found = move_reference(
-            defect.mask, clean.foreground, followed if attempt < _TRIES / 2 else (), masks, generator
-        )
+        lie = own if attempt < _TRIES / 2 else None
+        found = move_reference(defect.mask, clean.foreground, lie, observations, masks, generator)
         if found is None:
             continue
         mask, motion = found
@@ -96,10 +95,7 @@ def training_images(
     images: list[TrainingImage] = []
     types = sorted({defect.defect_type for defect in defects})
     by_type = {name: [defect for defect in defects if defect.defect_type == name] for name in types}
-    lies = {
-        name: [lie for each in by_type[name] if (lie := lie_of(each.mask, each.foreground, each.group))]
-        for name in types
-    }
+    observations = {name: len({each.group or str(n) for n, each in enumerate(by_type[name])}) for name in types}
     while len(images) < count:
         clean = cleans[int(generator.integers(len(cleans)))]
         if not types or generator.uniform() < _CLEAN_SHARE:
@@ -109,7 +105,7 @@ def training_images(
             group = by_type[types[len(images) % len(types)]]
             made = group[int(generator.integers(len(group)))]
             if generator.uniform() < composite_share:
-                made = composite(made, clean, lies[made.defect_type], masks, generator)
+                made = composite(made, clean, observations[made.defect_type], masks, generator)
         if made is not None:
             images.append(flipped(magnified(made, close_up_cells), generator))
     return images

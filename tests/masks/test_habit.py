@@ -8,7 +8,7 @@ from skimage.draw import polygon2mask
 
 from tasks.contracts import TRAIN, Mask, ReferenceMask
 from tasks.masks.draw import draw_mask
-from tasks.masks.habit import lay_like, lie_of
+from tasks.masks.habit import lay_like, lie_of, observations_of
 from tasks.params import MasksParams
 from tests.masks.helpers import SIZE, image, spec
 
@@ -86,7 +86,8 @@ def test_photographs_of_one_object_are_one_observation() -> None:
     for group in ("one", ""):
         lies = [lie for _ in range(16) if (lie := lie_of(small, WHOLE, group))]
         generator = np.random.default_rng(0)
-        laid = [lay_like(small, WHOLE, lies, MasksParams(), generator, sized=True) for _ in range(60)]
+        count = observations_of(lies)
+        laid = [lay_like(small, WHOLE, lies[0], count, MasksParams(), generator, sized=True) for _ in range(60)]
         rows.append(np.std([np.argwhere(each[0])[:, 0].mean() for each in laid if each is not None]))
     assert rows[0] > 2 * rows[1]
 
@@ -120,7 +121,7 @@ def test_params_overrule_what_was_learned(params: MasksParams, turned: bool) -> 
 def test_a_motion_brings_the_shape_where_the_mask_is() -> None:
     lies = [lie for mask in at_the_right_edge() if (lie := lie_of(mask, WHOLE))]
     shape = bar(30, 30, 70)
-    laid = lay_like(shape, WHOLE, lies, MasksParams(), np.random.default_rng(3), sized=True)
+    laid = lay_like(shape, WHOLE, lies[0], len(lies), MasksParams(), np.random.default_rng(3), sized=True)
     assert laid is not None
     mask, motion = laid
     rows, columns = np.nonzero(shape)

@@ -38,11 +38,11 @@ def direction_of(mask: Mask) -> float:
     return float(np.degrees(np.arctan2(abs(along[0]), abs(along[1]))))
 
 
-@pytest.mark.parametrize("placement", ["anywhere", "in_place"])
+@pytest.mark.parametrize("placement", ["learned", "anywhere", "in_place"])
 def test_a_pasted_defect_turns_and_grows_no_further_than_masks_do(placement: str) -> None:
     params = MasksParams(rotation=8, scale=(0.9, 1.1), placement=placement)
     generator = np.random.default_rng(0)
-    made = [one for _ in range(60) if (one := composite(defect(), clean(), (), params, generator)) is not None]
+    made = [one for _ in range(60) if (one := composite(defect(), clean(), 1, params, generator)) is not None]
     assert len(made) > 50
     turns = [direction_of(one.mask) for one in made]
     assert max(turns) < 9
@@ -53,7 +53,7 @@ def test_a_pasted_defect_turns_and_grows_no_further_than_masks_do(placement: str
 
 
 def test_what_is_pasted_lies_in_the_mask() -> None:
-    made = composite(defect(), clean(), (), MasksParams(), np.random.default_rng(1))
+    made = composite(defect(), clean(), 1, MasksParams(), np.random.default_rng(1))
     assert made is not None
     assert made.image[made.mask].mean() < 60
     assert np.array_equal(made.image[::SIZE, ::SIZE], clean().image[::SIZE, ::SIZE])
