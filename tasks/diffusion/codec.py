@@ -156,7 +156,9 @@ def load_codec(params: CodecParams, path: Path | None = None, device: torch.devi
     Raises DefectoryError for a missing file, one that is not safetensors, or one of another architecture.
     """
     if params.kind == "pretrained":
-        found = _of_autoencoder(params.path, lambda **part: AutoencoderKL.from_pretrained(params.path, **part))
+        found = _of_autoencoder(
+            params.path, lambda **part: AutoencoderKL.from_pretrained(params.path, use_safetensors=True, **part)
+        )
         return PretrainedCodec(found).requires_grad_(False).eval().to(device)
     path = path or SHIPPED
     weights = read_safetensors(path)
@@ -175,7 +177,7 @@ def _of_autoencoder(path: str, load: Callable[..., Any]) -> Any:
     reasons = []
     for part in ({}, {"subfolder": "vae"}):
         try:
-            return load(use_safetensors=True, **part)
+            return load(**part)
         except (OSError, ValueError) as error:
             reasons.append(str(error).splitlines()[0])
     raise DefectoryError(

@@ -128,7 +128,7 @@ def test_the_painter_equals_the_inpainting_pipeline(
         return {"latents": blend(held["latents"], around, cells)}
 
     theirs = StableDiffusionInpaintPipeline(**scheduled(folder))(
-        image=image,
+        image=(image + 1) / 2,
         mask_image=as_pixels(cells) if kind == "text" else as_pixels(torch.nn.functional.max_pool2d(mask, 8)),
         prompt_embeds=network.tokens(asked.defect_labels, undisturbed),
         negative_prompt_embeds=network.tokens(asked.rival_labels, undisturbed),
