@@ -31,7 +31,7 @@ from tasks.masks.draw import draw_mask, references_of
 from tasks.masks.pseudo_store import read_references
 from tasks.networks.device import lower_precision
 from tasks.params import Params, TrainingParams
-from tasks.progress import Progress, Report
+from tasks.progress import Report, silent
 from tasks.seeds import derive, numpy_generator
 from tasks.training.composites import MaskMaker, TrainingImage, training_images
 from tasks.training.loop import AveragedTrainer, train_product
@@ -78,7 +78,7 @@ def encode_pool(
     codec: Codec,
     images: Sequence[TrainingImage],
     table: LabelTable,
-    progress: Progress | None = None,
+    report: Report = silent,
     hole_pixels: HolePixels | None = None,
 ) -> Pool:
     """Encode images once; in half precision a latent costs 16 KiB at 256 px."""
@@ -90,8 +90,7 @@ def encode_pool(
         holes = hole_pixels(mask_tensor([item.mask for item in items], codec.device)) if hole_pixels else None
         if holes is not None:
             surroundings.append(_encoded(codec, batch * (1 - holes)))
-        if progress:
-            progress(min(start + _ENCODE_BATCH, len(images)), len(images))
+        report("encoding training images", min(start + _ENCODE_BATCH, len(images)), len(images))
     levels = np.stack([trimap_levels(item.mask, item.foreground) for item in images])
     labels = torch.tensor([table.index(item.category, item.defect_type) for item in images])
     pool = Pool(torch.cat(latents), torch.from_numpy(levels).unsqueeze(1), labels)
@@ -209,9 +208,7 @@ def fit_on_pool(
     codec, table = load_fitted_codec(params, target.parent, device), label_table(inputs)
     denoiser, schedule = new(codec, table)
     images = pool_images(inputs, params, training, target.parent, seed, report)
-    pool = encode_pool(
-        codec, images, table, lambda done, count: report("encoding training images", done, count), denoiser.hole_pixels
-    )
+    pool = encode_pool(codec, images, table, report, denoiser.hole_pixels)
     trainer = DenoiserTrainer(denoiser.to(device), schedule, pool, training, seed)
     train_product(trainer, target, made_from, f"training the {target.stem}", report, denoiser.trained_state)
 

@@ -29,6 +29,7 @@ from tasks.diffusion.latents import to_tensor
 from tasks.files.names import PSEUDO_MASKS
 from tasks.inputs.dataset import Inputs
 from tasks.masks.draw import references_of
+from tasks.masks.place import bounding_box
 from tasks.masks.pseudo_store import read_references
 from tasks.networks.device import lower_precision
 from tasks.quality.change import distance_to, within
@@ -142,10 +143,10 @@ def restore(image: Tensor, mask: Mask, library: PatchLibrary, reach: int) -> Ten
 
 def _window(mask: Mask, margin: int) -> tuple[int, int, tuple[slice, slice]]:
     """The part of the image that the mask and a margin lie in: its top, its left, both on the grid, and its slices."""
-    lines = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    top, left = (max(0, line[0] - margin) // _EVERY * _EVERY for line in lines)
-    bottom, right = (min(side, line[-1] + margin + 1) for side, line in zip(mask.shape, lines, strict=True))
-    return int(top), int(left), (slice(top, bottom), slice(left, right))
+    first_row, first_column, height, width = bounding_box(mask)
+    top, left = (max(0, first - margin) // _EVERY * _EVERY for first in (first_row, first_column))
+    bottom, right = first_row + height + margin, first_column + width + margin  # a slice ends where the image does
+    return top, left, (slice(top, bottom), slice(left, right))
 
 
 def _restored(image: Tensor, mask: Mask, library: PatchLibrary, reach: int, corner: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from tasks.inputs.dataset import Inputs
 from tasks.masks.boxes import box_mask
 from tasks.masks.habit import MOST, lay_like, lie_of, observations_of
 from tasks.masks.perlin import perlin_mask, pick_blobs
-from tasks.masks.place import cut_mask, place_mask
+from tasks.masks.place import bounding_box, cut_mask, place_mask
 from tasks.masks.reference import turn_reference, warp_reference
 from tasks.masks.strokes import stroke_mask
 from tasks.params import MasksParams
@@ -173,7 +173,7 @@ def move_reference(
     placed = place_mask(shape, foreground, generator, params.max_tries)
     if placed is None:
         return None
-    top, left = np.flatnonzero(placed.any(axis=1))[0], np.flatnonzero(placed.any(axis=0))[0]
+    top, left, _, _ = bounding_box(placed)
     shift = np.array([[1, 0, left], [0, 1, top], [0, 0, 1]])
     return placed, shift @ motion
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from skimage.transform import SimilarityTransform, warp
 
 from tasks.contracts import Lie, Mask
+from tasks.masks.place import bounding_box
 from tasks.masks.reference import COVERAGE
 from tasks.params import MasksParams
 
@@ -33,7 +34,7 @@ def lie_of(mask: Mask, foreground: Mask, group: str = "") -> Lie | None:
     """How a defect lies on its object; None for an empty mask or an object that was not found."""
     if not (mask.any() and foreground.any()):
         return None
-    top, left, height, width = _box(foreground)
+    top, left, height, width = bounding_box(foreground)
     (row, column), direction = _middle_and_direction(mask)
     size = float(np.sqrt(mask.sum() / (height * width)))
     return Lie((row - top) / height, (column - left) / width, direction, size, group)
@@ -62,7 +63,7 @@ def lay_like(
     if not (mask.any() and foreground.any()):
         return None
     spread = 1 / np.sqrt(observations)
-    top, left, height, width = _box(foreground)
+    top, left, height, width = bounding_box(foreground)
     row, column = (
         low + side * (share + generator.normal(0, _PLACE * spread))
         for low, side, share in ((top, height, alike.row), (left, width, alike.column))
@@ -106,12 +107,6 @@ def _scale(
     own = np.sqrt(mask.sum() / (box[0] * box[1]))
     wanted = alike.size * np.exp(generator.normal(0, _SIZE * spread)) / own
     return float(np.clip(wanted, 1 / _LARGEST_CHANGE, _LARGEST_CHANGE))
-
-
-def _box(mask: Mask) -> tuple[int, int, int, int]:
-    """Top, left, height and width of a mask that is not empty."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    return int(rows[0]), int(columns[0]), int(np.ptp(rows)) + 1, int(np.ptp(columns)) + 1
 
 
 def _middle_and_direction(mask: Mask) -> tuple[tuple[float, float], float | None]:

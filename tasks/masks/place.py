@@ -54,8 +54,14 @@ def cut_mask(mask: Mask, foreground: Mask, generator: np.random.Generator) -> Ma
 
 def crop(mask: Mask) -> Mask:
     """The part of a non-empty mask within its bounding box."""
+    top, left, height, width = bounding_box(mask)
+    return mask[top : top + height, left : left + width]
+
+
+def bounding_box(mask: Mask) -> tuple[int, int, int, int]:
+    """Top, left, height and width of a non-empty mask."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    return mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    return int(rows[0]), int(columns[0]), int(np.ptp(rows)) + 1, int(np.ptp(columns)) + 1
 
 
 def _corner_range(shape: Mask, foreground: Mask) -> tuple[np.ndarray, np.ndarray]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from skimage.transform import SimilarityTransform, warp
 
 from tasks.contracts import DefectoryError, Mask
-from tasks.masks.place import crop
+from tasks.masks.place import bounding_box, crop
 
 COVERAGE = 0.45
 """A pixel belongs to the warped mask from this much on: a little under a half, so that thin lines stay whole."""
@@ -39,7 +39,7 @@ def warp_reference(
     motion = motion + SimilarityTransform(translation=-low)
     turned = warp(mask.astype(np.float64), motion.inverse, output_shape=(height, width), order=1)
     shape = turned >= min(COVERAGE, float(turned.max()))
-    top, left = np.flatnonzero(shape.any(axis=1))[0], np.flatnonzero(shape.any(axis=0))[0]
+    top, left, _, _ = bounding_box(shape)
     return crop(shape), (motion + SimilarityTransform(translation=(-left, -top))).params
 
 

@@ -25,12 +25,13 @@ from tasks.files.names import PSEUDO_MASKS
 from tasks.inputs.dataset import Inputs
 from tasks.masks import pseudo_store
 from tasks.masks.draw import references_of
+from tasks.masks.place import bounding_box
 from tasks.masks.pseudo_store import read_references
 from tasks.params import Params
 from tasks.params.systems import CropPasteParams
 from tasks.progress import Report
 from tasks.seeds import derive, numpy_generator
-from tasks.synthesis.pixels import Levels, bounding_box, laid_over, paint_each, ring_around
+from tasks.synthesis.pixels import Levels, laid_over, paint_each, ring_around
 from tasks.synthesis.protocol import Painted
 
 Matrix = NDArray[np.float64]

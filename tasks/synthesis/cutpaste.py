@@ -18,11 +18,12 @@ from torchvision.transforms import functional
 
 from tasks.contracts import Image, Mask, Place
 from tasks.inputs.dataset import Inputs
+from tasks.masks.place import bounding_box
 from tasks.params import Params
 from tasks.params.systems import CutPasteParams
 from tasks.progress import Report
 from tasks.seeds import derive, numpy_generator
-from tasks.synthesis.pixels import Levels, bounding_box, laid_over, paint_each
+from tasks.synthesis.pixels import Levels, laid_over, paint_each
 from tasks.synthesis.protocol import Painted
 
 _OFFSETS = 24

@@ -38,12 +38,6 @@ def mean_change(picture: Levels | Image, clean: Image, where: Mask) -> float:
     return float(np.abs(picture[where].astype(np.float32) - clean[where]).mean())
 
 
-def bounding_box(mask: Mask) -> tuple[int, int, int, int]:
-    """Top, left, height and width of a non-empty mask."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    return int(rows[0]), int(columns[0]), int(np.ptp(rows)) + 1, int(np.ptp(columns)) + 1
-
-
 def ring_around(mask: Mask) -> Mask:
     """The surface next to a mask, a 25th of the image wide."""
     near: Mask = ndimage.distance_transform_edt(~mask) <= max(2, len(mask) // 25)

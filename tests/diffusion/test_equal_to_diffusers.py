@@ -35,6 +35,7 @@ TABLE = LabelTable.of([("bolt", "rust")])
 CLEAN, RUST = TABLE.index("bolt", "clean"), TABLE.index("bolt", "rust")
 SIDE, STEPS, GUIDANCE = 64, 4, 3.0
 CELLS = SIDE // 8
+AS_OURS = {"num_inference_steps": STEPS, "height": SIDE, "width": SIDE, "output_type": "latent"}
 
 
 @pytest.fixture(autouse=True)
@@ -133,11 +134,8 @@ def test_the_painter_equals_the_inpainting_pipeline(
         prompt_embeds=network.tokens(asked.defect_labels, undisturbed),
         negative_prompt_embeds=network.tokens(asked.rival_labels, undisturbed),
         guidance_scale=GUIDANCE,
-        num_inference_steps=STEPS,
         latents=noise,
-        height=SIDE,
-        width=SIDE,
-        output_type="latent",
+        **AS_OURS,
         callback_on_step_end=None if kind == "text" else blended,
     ).images
     assert torch.allclose(ours, theirs, atol=2e-3 * float(theirs.abs().max()))
@@ -157,11 +155,8 @@ def test_the_text_backbone_equals_the_text_pipeline(text_folder: Path) -> None:
     theirs = StableDiffusionPipeline(**scheduled(text_folder))(
         prompt="a rusty bolt",
         guidance_scale=GUIDANCE,
-        num_inference_steps=STEPS,
         latents=noise,
-        height=SIDE,
-        width=SIDE,
-        output_type="latent",
+        **AS_OURS,
     ).images
     assert torch.allclose(latents, theirs, atol=1e-3 * float(theirs.abs().max()))
 
@@ -184,20 +179,14 @@ def test_adabldms_controlnet_equals_the_controlnet_pipeline_and_loads_there(text
         prompt="",
         image=trimap.expand(-1, 3, -1, -1),
         guidance_scale=1.0,
-        num_inference_steps=STEPS,
         latents=noise,
-        height=SIDE,
-        width=SIDE,
-        output_type="latent",
+        **AS_OURS,
     ).images
     assert torch.allclose(latents, theirs, atol=1e-3 * float(theirs.abs().max()))
     without = StableDiffusionPipeline(**scheduled(text_folder))(
         prompt="",
         guidance_scale=1.0,
-        num_inference_steps=STEPS,
         latents=noise,
-        height=SIDE,
-        width=SIDE,
-        output_type="latent",
+        **AS_OURS,
     ).images
     assert not torch.allclose(latents, without, atol=1e-2)

@@ -101,5 +101,4 @@ def _defect_pool(
             "anomalydiffusion: the train split has no defect with a mask or a pseudo-mask to learn from; raise "
             "inputs.defect_train_share, or take a system that needs none"
         )
-    progress = lambda done, count: report("encoding training images", done, count)  # noqa: E731
-    return encode_pool(codec, defects, label_table(inputs), progress, denoiser.hole_pixels)
+    return encode_pool(codec, defects, label_table(inputs), report, denoiser.hole_pixels)

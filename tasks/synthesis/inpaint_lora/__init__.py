@@ -74,7 +74,7 @@ def fit(inputs: Inputs, params: Params, workdir: Path, device: torch.device, rep
     defective = torch.tensor([defect_type != CLEAN for _, defect_type in table.pairs])
     training = params.of(InpaintLoraParams).training
     shown = pool_images(inputs, params, training, workdir, _seed(params), report)
-    pool = encode_pool(codec, shown, table, lambda done, count: report("encoding training images", done, count))
+    pool = encode_pool(codec, shown, table, report)
     images = torch.from_numpy(np.stack([item.image for item in shown])).permute(0, 3, 1, 2)
     trainer = DefectFillTrainer(network, schedule, codec, pool, images, training, defective, _seed(params))
     looks = Looks.of_pool(pool, len(table)).state()

@@ -22,12 +22,13 @@ from scipy import ndimage
 
 from tasks.contracts import TRAIN, Image, InputImage, Mask, Place
 from tasks.inputs.dataset import Inputs
+from tasks.masks.place import bounding_box
 from tasks.params import Params
 from tasks.params.systems import NsaParams
 from tasks.progress import Report
 from tasks.seeds import derive, numpy_generator
 from tasks.synthesis.nsa.poisson import PoissonEquation
-from tasks.synthesis.pixels import Levels, bounding_box, laid_over, mean_change, paint_each
+from tasks.synthesis.pixels import Levels, laid_over, mean_change, paint_each
 from tasks.synthesis.protocol import Painted
 
 _TRIES = 8
